@@ -1,0 +1,1 @@
+"""Every event that may stand on the log, one file a family."""

@@ -1,0 +1,42 @@
+"""What the house expects: PV, load that is not controlled, price."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import model_validator
+
+from contracts.base import Record
+from contracts.units import StepSeconds, UtcTime
+
+Quantity = Literal["pv", "load", "price"]
+
+
+class ForecastIssued(Record):
+    """Quantiles for consecutive steps from ``start``.
+
+    Units: ``pv`` and ``load`` in W (mean over the step), ``price`` in EUR/MWh.
+    """
+
+    quantity: Quantity
+    issued: UtcTime
+    start: UtcTime
+    step_s: StepSeconds
+    p10: tuple[float, ...]
+    p50: tuple[float, ...]
+    p90: tuple[float, ...]
+    known_steps: int = 0
+    """How many leading steps are published fact, not forecast (price only)."""
+    method: str
+    flags: tuple[str, ...] = ()
+    because: tuple[str, ...] = ()
+    """Ids of the events it rests on."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if not len(self.p10) == len(self.p50) == len(self.p90):
+            raise ValueError("p10, p50 and p90 must have the same length")
+        for i, (low, middle, high) in enumerate(zip(self.p10, self.p50, self.p90, strict=True)):
+            if not low <= middle <= high:
+                raise ValueError(f"step {i}: p10 <= p50 <= p90 is broken: {low}, {middle}, {high}")
+        return self

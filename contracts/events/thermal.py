@@ -1,0 +1,82 @@
+"""The thermal service: what it believes of the rooms."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from contracts.base import Record
+from contracts.thermal_model import HouseModel
+from contracts.units import Celsius, Name, StepSeconds, UtcTime, Watts
+
+
+class RoomEstimate(Record):
+    """One room after the newest measurement."""
+
+    air_c: Celsius
+    mass_c: Celsius | None = None
+    disturbance_w: Watts = 0.0
+    """Heat that the model does not explain (people, ovens, open windows), W."""
+    stdev_c: Annotated[float, Field(ge=0)]
+    fresh: bool
+    """False when the temperature was predicted because no sample was usable."""
+
+
+class StateEstimated(Record):
+    """All rooms at one instant."""
+
+    time: UtcTime
+    outdoor_c: Celsius | None
+    rooms: dict[Name, RoomEstimate]
+    model_hash: str
+    because: tuple[str, ...] = ()
+
+
+class ModelIdentified(Record):
+    """The linear model that estimates and plans use from now on."""
+
+    time: UtcTime
+    model: HouseModel
+    model_hash: str
+    method: str
+
+
+class StepGains(Record):
+    """How a room's air and mass (floor, walls) carry over one step of a given length.
+
+    ``air' = air_air * air + mass_air * mass + heat_air * u + d_air`` and
+    ``mass' = air_mass * air + mass_mass * mass + heat_mass * u + d_mass``, u the relay 0..1.
+    """
+
+    air_air: float
+    mass_air: float
+    air_mass: float
+    mass_mass: float
+    heat_air: float
+    heat_mass: float
+
+
+class RoomDynamics(Record):
+    """One room on the planner's grid: its start, its gains by step length, its drift by step.
+
+    Neighbours are frozen at the trajectory that the last plan implies; the drift holds them, the
+    weather, the sun and the learnt disturbance.
+    """
+
+    air_c: Celsius
+    mass_c: Celsius
+    gains: dict[StepSeconds, StepGains]
+    drift_air_k: tuple[float, ...]
+    drift_mass_k: tuple[float, ...]
+
+
+class DynamicsIssued(Record):
+    """What the planner needs to know of the rooms: linear dynamics on ``contracts.grid``."""
+
+    issued: UtcTime
+    start: UtcTime
+    step_s: tuple[StepSeconds, ...]
+    rooms: dict[Name, RoomDynamics]
+    model_hash: str
+    because: tuple[str, ...] = ()

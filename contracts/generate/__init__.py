@@ -1,0 +1,1 @@
+"""Writes what follows from the catalogue: reference, AsyncAPI document, schemas, golden files."""

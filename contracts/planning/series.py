@@ -1,0 +1,84 @@
+"""Number types of the planning contract: finite, in the unit their field names, with honest errors."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Annotated
+
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
+
+
+class Frozen(BaseModel):
+    """Base of every planning model: immutable, no unknown fields."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def _utc(value: dt.datetime) -> dt.datetime:
+    return value.astimezone(dt.UTC)
+
+
+def _whole_second(value: dt.datetime) -> dt.datetime:
+    if value.microsecond:
+        raise ValueError("must fall on a whole second; round it first")
+    return value
+
+
+def _plausible_temperature(value: float) -> float:
+    if not -90.0 <= value <= 120.0:
+        raise ValueError("must be in degrees Celsius (-90..120); subtract 273.15 if it is kelvin")
+    return value
+
+
+def _plausible_price(value: float) -> float:
+    if not -20.0 <= value <= 20.0:
+        raise ValueError("must be EUR per kWh (-20..20); divide by 1000 if it is EUR per MWh")
+    return value
+
+
+def _plausible_power(value: float) -> float:
+    if not 0.0 <= value <= 1e7:
+        raise ValueError("must be watts, 0..1e7; generation and load are both positive numbers")
+    return value
+
+
+def _plausible_heater(value: float) -> float:
+    if 0.0 < value < 10.0:
+        raise ValueError("must be watts; multiply by 1000 if it is kilowatts")
+    return _plausible_power(value)
+
+
+UtcTime = Annotated[AwareDatetime, AfterValidator(_utc), AfterValidator(_whole_second)]
+Finite = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(strict=True, allow_inf_nan=False, ge=0.0)]
+Fraction = Annotated[float, Field(strict=True, allow_inf_nan=False, ge=0.0, le=1.0)]
+Efficiency = Annotated[float, Field(strict=True, allow_inf_nan=False, gt=0.0, le=1.0)]
+Celsius = Annotated[Finite, AfterValidator(_plausible_temperature)]
+PriceEurPerKwh = Annotated[Finite, AfterValidator(_plausible_price)]
+PowerW = Annotated[Finite, AfterValidator(_plausible_power)]
+HeaterW = Annotated[Finite, AfterValidator(_plausible_heater)]
+StepSeconds = Annotated[int, Field(strict=True, ge=60, le=6 * 3600)]
+Name = Annotated[str, Field(min_length=1, max_length=80)]
+
+FiniteSeries = tuple[Finite, ...]
+CelsiusSeries = tuple[Celsius, ...]
+PriceSeries = tuple[PriceEurPerKwh, ...]
+PowerSeries = tuple[PowerW, ...]
+
+
+def require_length(owner: str, field: str, values: tuple[object, ...] | None, steps: int) -> None:
+    """Refuse a per-step field whose length is not the number of steps, naming field and fix."""
+    if values is not None and len(values) != steps:
+        raise ValueError(
+            f"{owner}.{field} has {len(values)} values but the grid has {steps} steps; "
+            "give exactly one value per entry of step_s"
+        )
+
+
+def require_unique(owner: str, names: list[str]) -> None:
+    """Refuse repeated names, naming the first repeated one."""
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            raise ValueError(f"{owner} has two entries named {name!r}; names must be unique")
+        seen.add(name)

@@ -1,0 +1,51 @@
+"""Bounded physical quantities.
+
+Each name is a plain ``float`` or ``int`` to the type checker and a range check to pydantic. The
+bounds are physical plausibility for one house, not operating limits: a reading outside them is a
+broken sensor and must be refused, never clamped.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated
+
+from pydantic import AfterValidator, AwareDatetime, Field, PlainSerializer, StringConstraints
+
+Watts = Annotated[float, Field(ge=-200_000, le=200_000, description="W")]
+PositiveWatts = Annotated[float, Field(ge=0, le=200_000, description="W")]
+WattHours = Annotated[float, Field(ge=-1e12, le=1e12, description="Wh")]
+Celsius = Annotated[float, Field(ge=-60, le=120, description="°C")]
+Kelvin = Annotated[float, Field(ge=-100, le=100, description="K, a difference")]
+StateOfCharge = Annotated[float, Field(ge=0, le=1, description="0 (empty) to 1 (full)")]
+Fraction = Annotated[float, Field(ge=0, le=1, description="0 to 1")]
+EurPerKwh = Annotated[float, Field(ge=-10, le=10, description="EUR/kWh")]
+EurPerMwh = Annotated[float, Field(ge=-10_000, le=10_000, description="EUR/MWh")]
+Irradiance = Annotated[float, Field(ge=0, le=2_000, description="W/m2")]
+Amperes = Annotated[float, Field(ge=0, le=250, description="A per phase")]
+Seconds = Annotated[int, Field(ge=0, le=400 * 86_400, description="s")]
+StepSeconds = Annotated[int, Field(ge=60, le=86_400, description="s, length of one step")]
+
+Name = Annotated[
+    str,
+    StringConstraints(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$", max_length=48),
+]
+"""A token of a subject: lower-case letters, digits and single hyphens."""
+
+
+def _to_utc(value: datetime) -> datetime:
+    return value.astimezone(UTC)
+
+
+def _write(value: datetime) -> str:
+    return value.isoformat(timespec="microseconds" if value.microsecond else "seconds").replace(
+        "+00:00", "Z"
+    )
+
+
+UtcTime = Annotated[
+    AwareDatetime,
+    AfterValidator(_to_utc),
+    PlainSerializer(_write, return_type=str, when_used="json"),
+]
+"""An instant. Input without an offset is refused; inside it is always UTC."""

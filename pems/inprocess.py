@@ -1,0 +1,221 @@
+"""A simulated house and all services in one process: no broker, no sockets, the same decisions.
+
+Used for what-if, training, property tests and long simulations. The devices' leases are kept here
+as the real devices keep them: when one runs out, the device's own rule takes over.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from chassis.loop import Loop
+from chassis.service import Service
+from chassis.signing import Signer, Verifier
+from contracts.envelope import Event
+from contracts.events.clock import Ticked
+from contracts.events.measurement import BaselineSampled
+from contracts.events.price import PricesPublished
+from contracts.events.system import ConfigLoaded, config_hash
+from contracts.events.weather import WeatherForecastIssued
+from contracts.site import SiteConfig
+from services.dispatcher.service import Dispatcher
+from services.forecast.service import Forecast
+from services.gateway.core.readings import EvReading, HouseReading, RoomReading, Sweep
+from services.gateway.service import Gateway
+from services.optimizer.service import Optimizer
+from services.safety.core.limits import Limits
+from services.safety.service import Safety
+from services.thermal.service import Thermal
+from twin.baseline import Baseline
+from twin.house import House
+from twin.scenario import Scenario
+from twin.state import Actuation, Observation
+
+TICK_S = 60
+METER_S = 900
+
+
+class Leases:
+    """Commands in force at the devices, judged in simulated time."""
+
+    def __init__(self) -> None:
+        self._held: dict[str, tuple[int, dt.datetime]] = {}
+
+    def hold(self, device: str, value: int, until: dt.datetime) -> None:
+        """Follow a command until its lease ends."""
+        self._held[device] = (value, until)
+
+    def value(self, device: str, now: dt.datetime) -> int | None:
+        """The command in force, None when the device follows its own rules."""
+        held = self._held.get(device)
+        return held[0] if held is not None and now < held[1] else None
+
+    def actuation(self, site: SiteConfig, now: dt.datetime) -> Actuation:
+        """All commands in force, for the house."""
+        relays = {room.id: self.value(f"relay-{room.id}", now) for room in site.rooms}
+        battery = self.value("battery", now)
+        return Actuation(
+            relays={room: None if value is None else bool(value)
+                    for room, value in relays.items()},
+            battery_power_w=None if not battery else float(battery),
+            ev_current_a={
+                ev.id: None if (value := self.value(f"ev-{ev.id}", now)) is None else value / 1_000
+                for ev in site.evs
+            },
+        )  # fmt: skip
+
+
+class TwinField:
+    """The simulated house as the gateway's devices, without a wire."""
+
+    def __init__(self, site: SiteConfig, scenario: Scenario, house: House) -> None:
+        self.site, self.scenario, self.house = site, scenario, house
+        self.leases = Leases()
+        self.seen: Observation = house.observe()
+
+    async def open(self) -> None:
+        """Nothing to open."""
+
+    async def close(self) -> None:
+        """Nothing to close."""
+
+    def step(self, until: dt.datetime) -> None:
+        """Let the house live until an instant."""
+        self.seen = self.house.step(until, self.leases.actuation(self.site, self.house.time))
+
+    async def sweep(self, now: dt.datetime, lock_step: bool) -> Sweep:
+        """What the sensors show."""
+        return sweep_of(self.seen)
+
+    async def apply(self, device: str, value: int, until: dt.datetime, command_id: str) -> bool:
+        """The device follows at once."""
+        self.leases.hold(device, value, until)
+        return True
+
+    async def read_back(self, device: str) -> int | None:
+        """What it follows."""
+        return self.leases.value(device, self.house.time)
+
+    async def weather(self, now: dt.datetime) -> WeatherForecastIssued | None:
+        """The scenario's forecast."""
+        return weather_of(self.scenario, now)
+
+    async def prices(self, now: dt.datetime, since: dt.datetime) -> PricesPublished | None:
+        """The scenario's market."""
+        return prices_of(self.scenario, self.site.tariff.market, now, since)
+
+    def free_bytes(self) -> tuple[int, int]:
+        """A disk that never fills."""
+        return 10**12, 0
+
+
+def sweep_of(seen: Observation) -> Sweep:
+    """An observation as the gateway reads it."""
+    return Sweep(
+        rooms={
+            room: RoomReading(state.temperature_c, state.relay_on)
+            for room, state in seen.rooms.items()
+        },
+        outdoor_c=seen.outdoor_c,
+        ghi_w_m2=seen.ghi_w_m2,
+        house=HouseReading(
+            pv_w=seen.pv_w, load_w=seen.load_w, grid_w=seen.grid_w, battery_w=seen.battery_w,
+            soc=seen.soc, import_wh=seen.import_wh, export_wh=seen.export_wh, pv_wh=seen.pv_wh,
+            load_wh=seen.load_wh, battery_discharge_wh=seen.battery_discharge_wh,
+        ),
+        evs={
+            ev: EvReading(
+                plugged=car.plugged, power_w=car.power_w, session_wh=car.session_energy_wh,
+                target_wh=car.target_energy_wh, departure=car.departure,
+            )
+            for ev, car in seen.evs.items()
+        },
+    )  # fmt: skip
+
+
+def weather_of(scenario: Scenario, now: dt.datetime) -> WeatherForecastIssued:
+    """The forecast a house holds at an instant, as an event."""
+    run = scenario.weather_forecast(now)
+    start = dt.datetime.fromtimestamp(int(run.times_s[0]), dt.UTC)
+    return WeatherForecastIssued(
+        issued=run.issued, start=start, step_s=3_600, source=f"scenario {scenario.name}",
+        temperature_c=tuple(round(float(v), 2) for v in run.temperature_c),
+        ghi_w_m2=tuple(round(max(0.0, float(v)), 1) for v in run.ghi_w_m2),
+        wind_m_s=tuple(round(max(0.0, float(v)), 2) for v in run.wind_m_s),
+    )  # fmt: skip
+
+
+def prices_of(
+    scenario: Scenario, market: str, now: dt.datetime, since: dt.datetime
+) -> PricesPublished | None:
+    """Published prices from an instant on, as an event."""
+    table = scenario.published_prices(now)
+    first = max(0, int((since.timestamp() - table.start_s) // table.step_s))
+    values = table["eur_per_mwh"][first:]
+    if not len(values):
+        return None
+    start = dt.datetime.fromtimestamp(table.start_s + first * table.step_s, dt.UTC)
+    return PricesPublished(
+        market=market, published=now, start=start, step_s=table.step_s,
+        eur_per_mwh=tuple(round(float(v), 3) for v in values),
+    )  # fmt: skip
+
+
+def baseline_event(baseline: Baseline, house: House) -> BaselineSampled:
+    """The rule-based twin's meters beside the true comfort of both houses."""
+    seen, own = baseline.house.observe(), baseline.house.truth
+    return BaselineSampled(
+        time=seen.time, import_wh=seen.import_wh, export_wh=seen.export_wh, pv_wh=seen.pv_wh,
+        load_wh=seen.load_wh, battery_discharge_wh=seen.battery_discharge_wh, soc=seen.soc,
+        comfort_deficit_kh=own.comfort_below_kh,
+        house_comfort_deficit_kh=house.truth.comfort_below_kh,
+    )  # fmt: skip
+
+
+class Simulation:
+    """The controlled house and the rule-based one, side by side in one process."""
+
+    def __init__(
+        self,
+        site: SiteConfig,
+        safety: dict[str, Any],
+        scenario: Scenario,
+        seed: int = 1,
+        sink: Callable[[Event], None] | None = None,
+        services: Sequence[Service[Any]] | None = None,
+        mode: str = "simulated",
+    ) -> None:
+        self.site, self.scenario = site, scenario
+        self.house = House.warmed(site, scenario, seed, scenario.start)
+        self.baseline = Baseline.warmed(site, scenario, seed, scenario.start)
+        self.field = TwinField(site, scenario, self.house)
+        signer = Signer(b"in-process simulation, no secret"[:32])
+        gateway = Gateway(self.field, Verifier(signer.public_bytes))
+        chain = services or [Forecast(), Thermal(), Optimizer(), Dispatcher(), Safety(signer)]
+        self.loop = Loop(site.site, [gateway, *chain], mode, sink)
+        self.number = 0
+        Limits.from_dict(safety)
+        for kind, config in (
+            ("site", ConfigLoaded(kind="site", content_hash=site.content_hash(), site=site)),
+            ("safety", ConfigLoaded(kind="safety", content_hash=config_hash(safety), safety=safety)),
+        ):
+            self.loop.say("operator", "system.config-loaded", kind, config, scenario.start)
+        self._tick(scenario.start)
+
+    def _tick(self, now: dt.datetime) -> None:
+        tick = Ticked(time=now, interval_s=TICK_S, number=self.number)
+        self.loop.say("twin", "clock.ticked", "site", tick, now)
+        self.number += 1
+
+    def advance(self) -> dt.datetime:
+        """One tick: the houses live a minute, then the clock says so."""
+        now = self.house.time + dt.timedelta(seconds=TICK_S)
+        self.field.step(now)
+        if int(now.timestamp()) % METER_S == 0:
+            self.baseline.advance(now)
+            sample = baseline_event(self.baseline, self.house)
+            self.loop.say("twin", "measurement.baseline.sampled", "baseline", sample, now)
+        self._tick(now)
+        return now

@@ -1,0 +1,102 @@
+"""From a plan to what each device should do in this five-minute cycle. Pure.
+
+Plans speak in means over a step; devices take whole decisions. A relay's duty is spent in whole
+cycles at the front of each quarter hour, what is left over is carried on. The battery is left in
+its own self-use mode whenever the plan wants just what self-use would do: the inverter follows the
+true load within a second, no plan can.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import accumulate
+
+from contracts.planning import Plan
+from contracts.site import Ev, SiteConfig
+
+CYCLE_S = 300
+CYCLES_PER_SLOT = 3
+HOLD_W = 1
+"""Smallest charge power: keeps the battery from discharging without charging it noticeably."""
+SELF_USE_TOLERANCE_W = 150
+SELF_USE_TOLERANCE = 0.10
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What a device should do now: value in command units and why, in words."""
+
+    device: str
+    kind: str
+    value: int
+    reason: str
+
+
+def step_at(plan: Plan, now: datetime) -> int | None:
+    """Index of the plan's step that holds now; None before its start or after its end."""
+    seconds = (now - plan.start).total_seconds()
+    ends = list(accumulate(plan.step_s))
+    if seconds < 0 or seconds >= ends[-1]:
+        return None
+    return bisect_right(ends, seconds)
+
+
+def relay_wish(duty: float, carry_cycles: float, cycle_of_slot: int) -> tuple[bool, float]:
+    """Whether the relay is on in this cycle, and the on-time carried to the next slot.
+
+    Parameters
+    ----------
+    duty : share of the plan's step that the relay should be on, 0..1
+    carry_cycles : cycles owed (+) or lent (-) from slots before
+    cycle_of_slot : 0, 1 or 2: which five minutes of the quarter hour
+    """
+    wanted = duty * CYCLES_PER_SLOT + carry_cycles
+    whole = min(CYCLES_PER_SLOT, max(0, round(wanted)))
+    if cycle_of_slot == CYCLES_PER_SLOT - 1:
+        left = min(1.0, max(-1.0, wanted - whole))
+        return cycle_of_slot < whole, left
+    return cycle_of_slot < whole, carry_cycles
+
+
+def battery_wish(plan: Plan, step: int, site: SiteConfig) -> Wish:
+    """Battery command of a step: 0 leaves the inverter to its own self-use."""
+    assert site.battery is not None
+    planned = plan.battery_charge_w[step] - plan.battery_discharge_w[step]
+    grid = plan.grid_import_w[step] - plan.grid_export_w[step]
+    residual = grid - planned
+    own = (
+        -min(residual, site.battery.discharge_max_w)
+        if residual > 0
+        else min(-residual, site.battery.charge_max_w)
+    )
+    price = f"energy is worth {plan.marginal_price_eur_per_kwh[step]:.3f} EUR/kWh now"
+    if abs(planned - own) <= max(SELF_USE_TOLERANCE_W, SELF_USE_TOLERANCE * abs(own)):
+        return Wish("battery", "battery", 0, f"self-use does what the plan wants; {price}")
+    if abs(planned) < SELF_USE_TOLERANCE_W:
+        return Wish("battery", "battery", HOLD_W, f"keep the charge for dearer hours; {price}")
+    verb = "charge" if planned > 0 else "discharge"
+    return Wish("battery", "battery", round(planned), f"{verb} at {abs(planned):.0f} W; {price}")
+
+
+def ev_wish(power_w: float, carry_wh: float, ev: Ev) -> tuple[int, float]:
+    """Current in mA for one cycle and the energy carried on, Wh.
+
+    Below the lowest current that a charger may offer (IEC 61851: 6 A) the energy is saved up
+    until a cycle at the lowest current is worth it.
+    """
+    hours = CYCLE_S / 3600
+    wanted_wh = power_w * hours + carry_wh
+    power = wanted_wh / hours
+    if power < ev.min_w / 2:
+        return 0, min(wanted_wh, ev.min_w * hours)
+    power = min(ev.max_w, max(ev.min_w, power))
+    amperes = power / (ev.voltage_v * ev.phases)
+    left = wanted_wh - power * hours
+    return round(amperes * 1000), max(-ev.min_w * hours, min(ev.min_w * hours, left))
+
+
+def lease(now: datetime, minutes: int = 20) -> datetime:
+    """When the device goes back to its own rules unless the command is renewed."""
+    return now + timedelta(minutes=minutes)

@@ -1,0 +1,306 @@
+"""The dispatcher: every five minutes, plan and overrides become proposed commands.
+
+It acts one minute after each five-minute mark, when the measurements, estimates and plans of that
+mark are on the log. In ``degraded`` and ``safe`` it is silent: the safety service runs the house.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+
+from pydantic import BaseModel
+
+from chassis.service import Decision, Service, State, due
+from contracts.envelope import Event
+from contracts.events import command, override
+from contracts.events.clock import Ticked
+from contracts.events.measurement import EvSampled
+from contracts.events.plan import PlanComputed
+from contracts.events.safety import ModeChanged
+from contracts.planning import Plan
+from services.dispatcher.core import overrides as wishes
+from services.dispatcher.core import schedule
+
+OFFSET_S = 60
+EXPIRES_S = 180
+RENEW_S = 420
+DETECTED_MINUTES = 120
+RETRIES = 3
+
+
+class Held(BaseModel):
+    """An override in force."""
+
+    id: str
+    target: str
+    quantity: override.Quantity
+    value: float
+    since: datetime
+    until: datetime
+    actor: str
+    source: str
+
+
+class Sent(BaseModel):
+    """The newest command of a device and what became of it."""
+
+    value: int
+    until: datetime
+    status: str = "proposed"
+    retries: int = 0
+
+
+class DispatcherState(State):
+    """Plan in force, overrides in force, commands under way, on-time carried between slots."""
+
+    plan: Plan | None = None
+    plan_event: str = ""
+    plan_correlation: str = ""
+    plan_trace: str = ""
+    held: dict[str, Held] = {}
+    sent: dict[str, Sent] = {}
+    carry_cycles: dict[str, float] = {}
+    carry_wh: dict[str, float] = {}
+    plugged: dict[str, bool] = {}
+    safety_mode: str = "safe"
+    over: list[tuple[Held, override.EndReason]] = []
+    """Overrides that ended with this event."""
+    outbox: list[tuple[str, str, str]] = []
+    """Proposals of this event: (device, JSON of the payload, plan id or override id)."""
+
+
+class Dispatcher(Service[DispatcherState]):
+    """Plan + overrides -> proposed commands; grants, refuses and ends overrides."""
+
+    name = "dispatcher"
+    state_type = DispatcherState
+
+    def fold(self, state: DispatcherState, event: Event) -> None:
+        state.outbox, state.over = [], []
+        data = event.data
+        if isinstance(data, PlanComputed):
+            state.plan, state.plan_event = data.plan, event.id
+            state.plan_correlation, state.plan_trace = event.correlation, event.traceparent
+        elif isinstance(data, ModeChanged):
+            state.safety_mode = data.after
+            state.sent = {}
+        elif isinstance(data, EvSampled):
+            state.plugged[data.ev] = bool(data.plugged)
+        elif isinstance(data, override.Requested):
+            self._grant(state, event, data)
+        elif isinstance(data, override.Detected):
+            self._grant(state, event, _as_request(data))
+        elif isinstance(data, override.CancelRequested):
+            self._end(state, data.override, "cancelled")
+        elif isinstance(data, Ticked):
+            for key in [k for k, h in state.held.items() if h.until <= data.time]:
+                self._end(state, key, "time is up")
+            if due(data, schedule.CYCLE_S, OFFSET_S):
+                self._cycle(state, data.time)
+        elif isinstance(data, command.Verified):
+            self._status(state, data.device, "verified")
+        elif isinstance(data, command.Failed):
+            self._retry(state, data.device)
+        elif isinstance(data, command.Rejected | command.Expired):
+            state.sent.pop(data.device, None)
+
+    def decide(self, state: DispatcherState, event: Event) -> Iterable[Decision]:
+        data = event.data
+        if isinstance(data, override.Requested | override.Detected):
+            yield from self._answer(state, event, data)
+        for held, reason in state.over:
+            ended = override.Ended(
+                override=held.id, target=held.target, time=_now(state), reason=reason
+            )
+            yield Decision("override.ended", held.target, ended, cause=held.id)
+        for device, payload, cause in state.outbox:
+            proposed = command.Proposed.model_validate_json(payload)
+            from_plan = cause == state.plan_event
+            yield Decision(
+                "command.proposed",
+                device,
+                proposed,
+                cause=cause,
+                correlation=state.plan_correlation if from_plan else "",
+                traceparent=state.plan_trace if from_plan else "",
+                expiry=proposed.expires,
+            )
+
+    # overrides
+
+    def _grant(self, state: DispatcherState, event: Event, wish: override.Requested) -> None:
+        if _problem(state, wish):
+            return
+        now = _now(state)
+        key = (wish.target, wish.quantity)
+        for other in [h for h in state.held.values() if (h.target, h.quantity) == key]:
+            self._end(state, other.id, "replaced")
+        held = Held(
+            id=event.id, target=wish.target, quantity=wish.quantity, value=wish.value, since=now,
+            until=wishes.end_of(wish, now), actor=wish.actor, source=wish.source,
+        )  # fmt: skip
+        state.held[event.id] = held
+        for wanted in self._direct(state, held):
+            self._propose(state, wanted, "override", held.id)
+
+    def _answer(
+        self, state: DispatcherState, event: Event, data: override.Requested | override.Detected
+    ) -> Iterable[Decision]:
+        held = state.held.get(event.id)
+        if held is None:
+            wish = data if isinstance(data, override.Requested) else _as_request(data)
+            why = _problem(state, wish) or "another override took its place"
+            yield Decision(
+                "override.refused",
+                wish.target,
+                override.Refused(override=event.id, target=wish.target, reason=why),
+            )
+            return
+        granted = override.Granted(
+            override=held.id, target=held.target, quantity=held.quantity, value=held.value,
+            since=held.since, until=held.until, actor=held.actor, source=held.source,
+        )  # fmt: skip
+        yield Decision("override.granted", held.target, granted)
+
+    @staticmethod
+    def _end(state: DispatcherState, key: str, reason: override.EndReason) -> None:
+        held = state.held.pop(key, None)
+        if held is None:
+            return
+        state.over.append((held, reason))
+        if held.quantity in ("relay", "power_w", "current_a"):
+            state.sent.pop(held.target, None)
+
+    def _direct(self, state: DispatcherState, held: Held) -> list[schedule.Wish]:
+        """Overrides that name a device act at once; the others bend the next plan."""
+        who = f"{held.actor} asked for it until {held.until:%Y-%m-%d %H:%M} UTC"
+        if held.quantity == "relay":
+            return [schedule.Wish(held.target, "relay", int(held.value), who)]
+        if held.quantity == "power_w":
+            return [schedule.Wish(held.target, "battery", round(held.value), who)]
+        if held.quantity == "current_a":
+            return [schedule.Wish(held.target, "ev", round(held.value * 1000), who)]
+        return []
+
+    # the five-minute cycle
+
+    def _cycle(self, state: DispatcherState, now: datetime) -> None:
+        if state.site is None or state.safety_mode != "normal":
+            return
+        forced: dict[str, Held] = {}
+        for held in state.held.values():
+            for wanted in self._direct(state, held):
+                forced[wanted.device] = held
+                self._propose(state, wanted, "override", held.id)
+        for wanted in self._planned(state, now):
+            if wanted.device not in forced:
+                self._propose(state, wanted, "optimizer", state.plan_event)
+
+    def _planned(self, state: DispatcherState, now: datetime) -> list[schedule.Wish]:
+        plan, site = state.plan, state.site
+        assert site is not None
+        mark = now - timedelta(seconds=OFFSET_S)
+        step = schedule.step_at(plan, mark) if plan else None
+        if plan is None or step is None:
+            return []
+        result = []
+        cycle = int(mark.timestamp()) % 900 // schedule.CYCLE_S
+        for room in plan.rooms:
+            on, state.carry_cycles[room.name] = schedule.relay_wish(
+                room.relay[step], state.carry_cycles.get(room.name, 0.0), cycle
+            )
+            target = room.air_c[step + 1]
+            reason = (
+                f"heat to {target:.1f} °C by the plan" if on else f"{target:.1f} °C is enough"
+            )
+            result.append(schedule.Wish(f"relay-{room.name}", "relay", int(on), reason))
+        if site.battery is not None and plan.battery_charge_w:
+            result.append(schedule.battery_wish(plan, step, site))
+        cars = {ev.id: ev for ev in site.evs}
+        for car in plan.evs:
+            ev = cars.get(car.name)
+            if ev is None or not state.plugged.get(ev.id):
+                continue
+            current, state.carry_wh[ev.id] = schedule.ev_wish(
+                car.power_w[step], state.carry_wh.get(ev.id, 0.0), ev
+            )
+            reason = f"charge at {current / 1000:.1f} A" if current else "wait for cheaper energy"
+            result.append(schedule.Wish(f"ev-{ev.id}", "ev", current, reason))
+        return result
+
+    def _propose(
+        self, state: DispatcherState, wish: schedule.Wish, origin: command.Origin, cause: str
+    ) -> None:
+        now = _now(state)
+        sent = state.sent.get(wish.device)
+        if (
+            sent is not None
+            and sent.value == wish.value
+            and sent.until - now > timedelta(seconds=RENEW_S)
+            and sent.status != "failed"
+        ):
+            return
+        until = schedule.lease(now)
+        held = state.held.get(cause)
+        if held is not None:
+            until = min(until, held.until)
+        retries = sent.retries if sent is not None and sent.value == wish.value else 0
+        state.sent[wish.device] = Sent(value=wish.value, until=until, retries=retries)
+        proposed = command.Proposed(
+            device=wish.device,
+            kind=wish.kind,  # type: ignore[arg-type]
+            value=wish.value,
+            valid_from=now,
+            expires=now + timedelta(seconds=EXPIRES_S),
+            until=until,
+            origin=origin,
+            reason=wish.reason,
+            plan=cause if origin == "optimizer" else None,
+            because=(cause, state.tick) if cause else (state.tick,),
+        )
+        state.outbox.append((wish.device, proposed.model_dump_json(), cause))
+
+    @staticmethod
+    def _status(state: DispatcherState, device: str, status: str) -> None:
+        if device in state.sent:
+            state.sent[device].status = status
+            state.sent[device].retries = 0
+
+    @staticmethod
+    def _retry(state: DispatcherState, device: str) -> None:
+        """A failed command is proposed again in the next cycle, three times; then it rests until
+        the plan wants something else or its lease ends."""
+        sent = state.sent.get(device)
+        if sent is None:
+            return
+        sent.retries += 1
+        sent.status = "failed" if sent.retries <= RETRIES else "given up"
+
+
+def _as_request(found: override.Detected) -> override.Requested:
+    return override.Requested(
+        target=found.target, quantity=found.quantity, value=found.value,
+        minutes=DETECTED_MINUTES, actor="person at the device", source="device",
+    )  # fmt: skip
+
+
+def _now(state: DispatcherState) -> datetime:
+    if state.now is None:
+        raise ValueError("no clock.ticked on the log yet: time is unknown")
+    return state.now
+
+
+def _problem(state: DispatcherState, wish: override.Requested) -> str | None:
+    """Why not; None when it can be granted."""
+    if state.now is None or state.site is None:
+        return "the house has not started yet (no clock or no configuration on the log)"
+    why = wishes.problem(wish, state.now, state.site)
+    if why:
+        return why
+    mine = wishes.PRIORITY[wish.source]
+    for held in state.held.values():
+        same = (held.target, held.quantity) == (wish.target, wish.quantity)
+        if same and wishes.PRIORITY[held.source] > mine:
+            return f"{held.actor} has priority until {held.until.isoformat()}"
+    return None

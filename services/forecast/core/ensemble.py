@@ -1,0 +1,161 @@
+"""Joining members by recent skill and calibrating their joint band on what has happened since."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from services.forecast.core.bands import LEVELS, FloatArray, IntArray
+from services.forecast.core.calendar import DAY_S
+
+MEMORY_DAYS = 120
+
+
+@dataclass
+class Memory:
+    """Recent out-of-sample forecasts of every member with what came: the evidence for weights and bands.
+
+    target_s (n,), actual (n,), members (n, m, 4) as P10, P50, P90, mean, all in the model's scaled unit;
+    group (n,): small integers within which bands are calibrated separately.
+    """
+
+    target_s: IntArray = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+    actual: FloatArray = field(default_factory=lambda: np.empty(0))
+    members: FloatArray = field(default_factory=lambda: np.empty((0, 0, 4)))
+    group: IntArray = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+
+    def add(
+        self, target_s: IntArray, actual: FloatArray, members: FloatArray, group: IntArray
+    ) -> None:
+        """Append rows; rows without an actual are dropped, and rows older than 120 days forgotten."""
+        known = ~np.isnan(actual)
+        if not known.any():
+            return
+        if len(self.actual) == 0:
+            self.members = members[known][:0]
+        target = np.concatenate([self.target_s, target_s[known]])
+        keep = target > target.max() - MEMORY_DAYS * DAY_S
+        self.actual = np.concatenate([self.actual, actual[known]])[keep]
+        self.members = np.concatenate([self.members, members[known]])[keep]
+        self.group = np.concatenate([self.group, group[known]])[keep]
+        self.target_s = target[keep]
+
+    def __len__(self) -> int:
+        return len(self.actual)
+
+    def days(self) -> int:
+        """Number of different days remembered."""
+        return len(np.unique(self.target_s // DAY_S))
+
+    def recency(self, half_life_days: float) -> FloatArray:
+        age = (self.target_s.max() - self.target_s) / DAY_S
+        return np.asarray(np.exp2(-age / half_life_days), dtype=np.float64)
+
+
+@dataclass
+class Combination:
+    """Weights of the members and stretch factors of the band.
+
+    band_weights, mean_weights: (m,), sum to 1. stretch: (groups, 2): the lower and upper half-widths are
+    multiplied by these. floor: smallest half-width that is stretched, in the scaled unit.
+    """
+
+    band_weights: FloatArray
+    mean_weights: FloatArray
+    stretch: FloatArray
+    floor: float
+
+    def join(self, members: FloatArray) -> FloatArray:
+        """(n, 4) from (n, m, 4): quantiles averaged level by level (Lichtendahl et al. 2013)."""
+        joined = np.einsum("nmq,m->nq", members, self.band_weights)
+        joined[:, 3] = members[:, :, 3] @ self.mean_weights
+        return np.asarray(joined, dtype=np.float64)
+
+    def apply(self, members: FloatArray, group: IntArray) -> FloatArray:
+        """Joined and calibrated (n, 4)."""
+        joined = self.join(members)
+        factor = self.stretch[np.minimum(group, len(self.stretch) - 1)]
+        low = np.maximum(joined[:, 1] - joined[:, 0], self.floor) * factor[:, 0]
+        high = np.maximum(joined[:, 2] - joined[:, 1], self.floor) * factor[:, 1]
+        return np.column_stack([joined[:, 1] - low, joined[:, 1], joined[:, 1] + high, joined[:, 3]])
+
+
+def equal(count: int, groups: int, floor: float) -> Combination:
+    """The combination before there is any evidence."""
+    share = np.full(count, 1.0 / count)
+    return Combination(share, share.copy(), np.ones((groups, 2)), floor)
+
+
+def combine(memory: Memory, groups: int, floor: float, half_life_days: float = 30.0) -> Combination:
+    """Weights by exponentiated gradient on recent pinball and squared error, then conformal stretches.
+
+    The stretch of each side is the weighted 80 % conformal quantile of (P50 - y) over the half-width (and
+    its mirror): conformalised quantile regression (Romano, Patterson and Candes 2019) with scores weighted
+    by recency (Barber et al. 2023), so that coverage follows the season; groups with little evidence
+    are drawn to the pooled factor.
+    """
+    count = memory.members.shape[1]
+    result = equal(count, groups, floor)
+    if len(memory) < 48:
+        return result
+    recency = memory.recency(half_life_days)
+    if count > 1:
+        result.band_weights = _band_weights(memory, recency)
+        result.mean_weights = _mean_weights(memory, recency)
+    joined = result.join(memory.members)
+    fast = memory.recency(half_life_days)
+    sides = (
+        (joined[:, 1] - memory.actual) / np.maximum(joined[:, 1] - joined[:, 0], floor),
+        (memory.actual - joined[:, 1]) / np.maximum(joined[:, 2] - joined[:, 1], floor),
+    )
+    for side, excess in enumerate(sides):
+        pooled = _weighted_quantile(excess, fast, LEVELS[2])
+        for group in range(groups):
+            rows = memory.group == group
+            weight = float(fast[rows].sum())
+            own = _weighted_quantile(excess[rows], fast[rows], LEVELS[2]) if rows.any() else pooled
+            trust = weight / (weight + 60.0)
+            result.stretch[group, side] = np.clip(trust * own + (1 - trust) * pooled, 0.2, 5.0)
+    return result
+
+
+def _weighted_quantile(values: FloatArray, weights: FloatArray, level: float) -> float:
+    order = np.argsort(values, kind="stable")
+    position = np.cumsum(weights[order]) / weights.sum()
+    return float(values[order][min(int(np.searchsorted(position, level)), len(values) - 1)])
+
+
+def _band_weights(memory: Memory, recency: FloatArray) -> FloatArray:
+    """Weights on the simplex that lower the recent pinball loss of the averaged quantiles."""
+    count = memory.members.shape[1]
+    quantiles = memory.members[:, :, :3]
+    levels = np.array(LEVELS)
+    weights = np.full(count, 1.0 / count)
+    scale = recency.sum() * float(np.mean(np.abs(memory.actual - quantiles[:, :, 1].mean(axis=1))) + 1e-9)
+    total = np.zeros(count)
+    for step in range(60):
+        joined = np.einsum("nmq,m->nq", quantiles, weights)
+        slope = np.where(memory.actual[:, None] >= joined, -levels, 1.0 - levels)
+        gradient = np.einsum("n,nq,nmq->m", recency, slope, quantiles) / scale
+        gradient += 0.02 * (weights - 1.0 / count)  # a short memory should not pick a winner
+        weights = weights * np.exp(-0.5 * (gradient - gradient.mean()))
+        weights /= weights.sum()
+        if step >= 20:
+            total += weights
+    return np.asarray(total / total.sum(), dtype=np.float64)
+
+
+def _mean_weights(memory: Memory, recency: FloatArray) -> FloatArray:
+    """Weights on the simplex that lower the recent squared error of the averaged means."""
+    means = memory.members[:, :, 3]
+    count = means.shape[1]
+    weights = np.full(count, 1.0 / count)
+    error = means - memory.actual[:, None]
+    moment = (error * recency[:, None]).T @ error / recency.sum()
+    moment /= np.trace(moment) / count + 1e-12
+    for _ in range(200):
+        gradient = moment @ weights + 0.05 * (weights - 1.0 / count)
+        weights = weights * np.exp(-0.3 * (gradient - gradient.mean()))
+        weights /= weights.sum()
+    return np.asarray(weights, dtype=np.float64)

@@ -1,0 +1,162 @@
+"""Two ways to learn quantiles: gradient-boosted trees (XGBoost) and weighted linear models per slot.
+
+Both speak in arrays, keep a P10/P50/P90 and a mean, and save to bytes in portable formats (XGBoost's own
+UBJSON; numpy's npz without pickles).
+"""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import xgboost
+
+from services.forecast.core.bands import LEVELS, FloatArray, IntArray
+
+DEFAULT_BOOST: dict[str, Any] = {
+    "max_depth": 5,
+    "eta": 0.04,
+    "min_child_weight": 8,
+    "subsample": 0.6,
+    "colsample_bytree": 0.5,
+    "max_bin": 64,
+    "rounds": 200,
+    "seed": 1,
+}
+
+
+@dataclass
+class BoostedQuantiles:
+    """XGBoost with the pinball loss at three levels, and squared error for the mean.
+
+    Monotone columns: +1 the quantiles rise with it, -1 they fall. One thread: the same on any machine.
+    """
+
+    parameters: dict[str, Any] = field(default_factory=dict)
+    monotone: dict[str, int] = field(default_factory=dict)
+    quantiles: xgboost.Booster | None = None
+    mean: xgboost.Booster | None = None
+
+    def fit(self, names: list[str], x: FloatArray, y: FloatArray, weight: FloatArray) -> None:
+        """Fit on rows (n, f) with targets and weights (n,)."""
+        merged = DEFAULT_BOOST | self.parameters
+        rounds = int(merged.pop("rounds"))
+        if self.monotone:
+            signs = ",".join(str(self.monotone.get(name, 0)) for name in names)
+            merged["monotone_constraints"] = f"({signs})"
+        merged |= {"nthread": 1, "tree_method": "hist", "verbosity": 0}
+        data = xgboost.QuantileDMatrix(
+            x.astype(np.float32), y, weight=weight, feature_names=names,
+            max_bin=merged["max_bin"], nthread=1,
+        )  # fmt: skip
+        loss = {"objective": "reg:quantileerror", "quantile_alpha": np.array(LEVELS)}
+        self.quantiles = xgboost.train(merged | loss, data, rounds)
+        self.mean = xgboost.train(merged | {"objective": "reg:squarederror"}, data, rounds)
+
+    def predict(self, x: FloatArray) -> FloatArray:
+        """(n, 4): P10, P50, P90 without crossings, and the mean."""
+        assert self.quantiles is not None
+        assert self.mean is not None
+        rows = np.ascontiguousarray(x, dtype=np.float32)
+        bands = np.sort(self.quantiles.inplace_predict(rows, validate_features=False), axis=1)
+        mean = self.mean.inplace_predict(rows, validate_features=False)
+        return np.column_stack([bands, mean]).astype(np.float64)
+
+    def importance(self) -> dict[str, float]:
+        """Share of the total gain by feature name; sums to 1."""
+        assert self.quantiles is not None
+        gains = self.quantiles.get_score(importance_type="total_gain")
+        values = {k: float(v[0] if isinstance(v, list) else v) for k, v in gains.items()}
+        total = sum(values.values()) or 1.0
+        return dict(sorted(((k, v / total) for k, v in values.items()), key=lambda kv: -kv[1]))
+
+    def to_files(self, prefix: str) -> dict[str, bytes]:
+        assert self.quantiles is not None
+        assert self.mean is not None
+        return {
+            f"{prefix}-quantiles.ubj": bytes(self.quantiles.save_raw("ubj")),
+            f"{prefix}-mean.ubj": bytes(self.mean.save_raw("ubj")),
+        }
+
+    def from_files(self, prefix: str, files: dict[str, bytes]) -> None:
+        self.quantiles = _booster(files[f"{prefix}-quantiles.ubj"])
+        self.mean = _booster(files[f"{prefix}-mean.ubj"])
+
+
+def _booster(raw: bytes) -> xgboost.Booster:
+    booster = xgboost.Booster({"nthread": 1})
+    booster.load_model(bytearray(raw))
+    return booster
+
+
+@dataclass
+class LinearQuantiles:
+    """Linear quantile regression per slot (hour of day), by iteratively reweighted ridge.
+
+    The weights turn squared error into the pinball loss (Schlossmacher 1973 for the median); the
+    ridge keeps short histories sane. Columns are standardised over all rows; NaN takes the mean (0).
+    """
+
+    ridge: float = 5.0
+    iterations: int = 12
+    centre: FloatArray = field(default_factory=lambda: np.empty(0))
+    spread: FloatArray = field(default_factory=lambda: np.empty(0))
+    coefficients: FloatArray = field(default_factory=lambda: np.empty((0, 4, 0)))
+
+    def fit(self, x: FloatArray, y: FloatArray, weight: FloatArray, slot: IntArray, slots: int) -> None:
+        """Fit on rows (n, f); `slot` (n,) in 0..slots-1 picks the model; empty slots use the pooled one."""
+        with np.errstate(all="ignore"):
+            self.centre = np.nan_to_num(np.nanmean(x, axis=0))
+            self.spread = np.nan_to_num(np.nanstd(x, axis=0)) + 1e-9
+        design = self._design(x)
+        smallest = 1e-3 * (float(np.mean(np.abs(y))) + 1e-9)
+        pooled = self._solve(design, y, weight, smallest, np.zeros((4, design.shape[1])))
+        self.coefficients = np.repeat(pooled[None], slots, axis=0)
+        for index in range(slots):
+            rows = slot == index
+            if int(rows.sum()) >= 20:
+                self.coefficients[index] = self._solve(
+                    design[rows], y[rows], weight[rows], smallest, pooled
+                )
+
+    def predict(self, x: FloatArray, slot: IntArray) -> FloatArray:
+        """(n, 4): P10, P50, P90 without crossings, and the mean."""
+        values = np.einsum("nf,nqf->nq", self._design(x), self.coefficients[slot])
+        values[:, :3] = np.sort(values[:, :3], axis=1)
+        return np.asarray(values, dtype=np.float64)
+
+    def _design(self, x: FloatArray) -> FloatArray:
+        scaled = np.clip(np.nan_to_num((x - self.centre) / self.spread), -6.0, 6.0)
+        return np.column_stack([scaled, np.ones(len(x))])
+
+    def _solve(
+        self, a: FloatArray, y: FloatArray, weight: FloatArray, smallest: float, prior: FloatArray
+    ) -> FloatArray:
+        penalty = self.ridge * float(weight.mean()) * np.eye(a.shape[1])
+        penalty[-1, -1] *= 0.01
+        result = np.empty((4, a.shape[1]))
+        gram = (a * weight[:, None]).T
+        result[3] = np.linalg.solve(gram @ a + penalty, gram @ y + penalty @ prior[3])
+        typical = float(np.mean(np.abs(y - a @ result[3]))) + 1e-9
+        for row, level in enumerate(LEVELS):
+            beta = result[3].copy()
+            for _ in range(self.iterations):
+                error = y - a @ beta
+                tilt = np.where(error >= 0, level, 1.0 - level)
+                pull = weight * tilt * typical / np.maximum(np.abs(error), max(smallest, 0.03 * typical))
+                gram = (a * pull[:, None]).T
+                beta = np.linalg.solve(gram @ a + 0.3 * penalty, gram @ y + 0.3 * penalty @ prior[row])
+            result[row] = beta
+        return result
+
+    def to_files(self, prefix: str) -> dict[str, bytes]:
+        buffer = io.BytesIO()
+        np.savez(buffer, centre=self.centre, spread=self.spread, coefficients=self.coefficients)
+        return {f"{prefix}.npz": buffer.getvalue()}
+
+    def from_files(self, prefix: str, files: dict[str, bytes]) -> None:
+        stored = np.load(io.BytesIO(files[f"{prefix}.npz"]), allow_pickle=False)
+        self.centre, self.spread = stored["centre"], stored["spread"]
+        self.coefficients = stored["coefficients"]

@@ -1,0 +1,381 @@
+"""The common shape of every learnt forecast: train, predict, settle, importance, save and load."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from abc import ABC, abstractmethod
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+
+from services.forecast.core.bands import Bands, BoolArray, FloatArray, IntArray, make_bands
+from services.forecast.core.calendar import DAY_S
+from services.forecast.core.ensemble import Combination, Memory, combine, equal
+from services.forecast.core.learners import BoostedQuantiles, LinearQuantiles
+from services.forecast.core.place import Place
+from services.forecast.core.series import Dataset, Series
+
+CODE_VERSION = 1
+SETTLED_DAYS_ENOUGH = 28
+
+
+@dataclass(frozen=True, slots=True)
+class Features:
+    """One table for training and live, a row for each pair of issue and target.
+
+    names, x: the columns (n, f), NaN where missing; linear: the columns the linear member uses; scale
+    (n,): the unit of the target in each row; slot, group (n,): model slot and calibration group; base:
+    (n, b, 4) forecasts of members that need no fitting, already scaled; dark (n,): the target is 0 for
+    certain; widen (n,): factor of the band for disagreeing weather runs.
+    """
+
+    names: list[str]
+    x: FloatArray
+    linear: FloatArray
+    scale: FloatArray
+    slot: IntArray
+    group: IntArray
+    base: FloatArray
+    dark: BoolArray
+    widen: FloatArray
+    flags: tuple[str, ...] = ()
+
+    def take(self, rows: BoolArray | IntArray) -> Features:
+        """The same table with only some rows."""
+        return Features(
+            self.names, self.x[rows], self.linear[rows], self.scale[rows], self.slot[rows],
+            self.group[rows], self.base[rows], self.dark[rows], self.widen[rows], self.flags,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ModelMetadata:
+    """What a stored model is: enough to know where it came from and whether to trust it."""
+
+    kind: str
+    code_version: int
+    trained_from: str
+    trained_to: str
+    rows: int
+    features: list[str]
+    parameters: dict[str, Any]
+    scores: dict[str, float]
+    data_hash: str
+    left_out: dict[str, int]
+
+
+@dataclass
+class _Pending:
+    issue_s: int
+    target_s: IntArray
+    scaled: FloatArray
+    scale: FloatArray
+    group: IntArray
+
+
+class Predictor(ABC):
+    """A probabilistic forecast of one series.
+
+    Subclasses say which rows to learn from and which features they have; everything else is here.
+    """
+
+    kind = ""
+    groups = 1
+    slots = 24
+    floor = 0.005
+    half_life_days = 30.0
+    history_days = 420
+    max_rows = 60_000
+    memory_step_s = DAY_S
+
+    def __init__(
+        self, place: Place, *, lead_s: int = 2 * DAY_S, parameters: dict[str, Any] | None = None
+    ) -> None:
+        self.place = place
+        self.lead_s = lead_s
+        self.parameters = dict(parameters or {})
+        self.memory = Memory()
+        self.combination: Combination | None = None
+        self.boosts: list[BoostedQuantiles] = []
+        self.line: LinearQuantiles | None = None
+        self.metadata: ModelMetadata | None = None
+        self.pending: list[_Pending] = []
+
+    # what a subclass must say -----------------------------------------------------------------
+
+    @abstractmethod
+    def features(self, data: Dataset, issue_s: IntArray, target_s: IntArray) -> Features:
+        """The feature table for rows (issue, target); uses nothing measured at or after the issue."""
+
+    @abstractmethod
+    def boosted(self) -> list[BoostedQuantiles]:
+        """Fresh, unfitted boosted members."""
+
+    def linear(self) -> LinearQuantiles | None:
+        """A fresh linear member, or None."""
+        return LinearQuantiles()
+
+    def sample_weight(
+        self, data: Dataset, target_s: IntArray, y: FloatArray
+    ) -> tuple[FloatArray, dict[str, int]]:
+        """Weights (n,) of training rows, and how many days were left out or weakened, by reason."""
+        return np.ones(len(target_s)), {}
+
+    def prepare(self, data: Dataset) -> None:
+        """Learn constants of the site before features are made (orientation, capacity)."""
+
+    def finish(self, data: Dataset, issue_s: int, target_s: IntArray, values: FloatArray) -> FloatArray:
+        """Last touch on (n, 4) in the target's unit: bounds, recent bias, what is known exactly."""
+        return values
+
+    # the common part --------------------------------------------------------------------------
+
+    def training_rows(self, data: Dataset, issue_phase_s: int) -> tuple[IntArray, IntArray]:
+        """Rows (issue, target): one issue a day at the phase of the coming ones, every step of the lead."""
+        series = data.series
+        first = series.start_s + DAY_S
+        first += (issue_phase_s - first) % DAY_S
+        issues = np.arange(first, series.end_s, DAY_S, dtype=np.int64)
+        steps = np.arange(0, self.lead_s, series.step_s, dtype=np.int64)
+        issue = np.repeat(issues, len(steps))
+        target = (issues[:, None] + steps).ravel()
+        known = ~np.isnan(series.at(target))
+        issue, target = issue[known], target[known]
+        stride = -(-len(issue) // self.max_rows)
+        if stride > 1:
+            # An odd stride walks through all times of day instead of keeping the same ones.
+            stride += 1 - stride % 2
+            issue, target = issue[::stride], target[::stride]
+        return issue, target
+
+    def train(self, data: Dataset, issue_phase_s: int) -> ModelMetadata:
+        """Fit on everything in `data`; forecasts will be issued at `issue_phase_s` modulo one day.
+
+        Before the final fit, and unless `settle` has gathered a month of evidence, the last part of the history is
+        forecast by members fitted on the part before it: the evidence for weights and bands.
+
+        Raises
+        ------
+        ValueError
+            when fewer than 3 days of targets are known.
+        """
+        self.prepare(data)
+        issue, target = self.training_rows(data, issue_phase_s)
+        days = len(np.unique(target // DAY_S))
+        if days < 3:
+            raise ValueError(f"{self.kind}: {days} days of history; give at least 3 (or use the baseline)")
+        table = self.features(data, issue, target)
+        y = data.series.at(target) / table.scale
+        usable = ~np.isnan(y) & ~table.dark & np.isfinite(table.scale)
+        weight, left_out = self.sample_weight(data, target, y)
+        learn = usable & (weight > 0)
+        if self.memory.days() < SETTLED_DAYS_ENOUGH:
+            self._backtest(table, issue, target, y, weight, learn, data.series)
+        self._fit(table.take(learn), y[learn], weight[learn] * self._recency(target[learn]))
+        self.refresh()
+        scores = self._memory_scores()
+        self.metadata = ModelMetadata(
+            kind=self.kind, code_version=CODE_VERSION,
+            trained_from=_iso(data.series.start_s), trained_to=_iso(data.series.end_s),
+            rows=int(learn.sum()), features=table.names, parameters=self.parameters, scores=scores,
+            data_hash=_data_hash(data.series), left_out=left_out,
+        )  # fmt: skip
+        return self.metadata
+
+    def predict(
+        self, data: Dataset, issue_s: int, target_s: IntArray, *, remember: bool = False
+    ) -> Bands:
+        """P10, P50, P90 and mean of the steps beginning at `target_s`, as known at `issue_s`.
+
+        `data` may hold the future; it is cut at the issue. `remember` keeps the members' forecasts until
+        `settle` compares them with what came.
+        """
+        if self.combination is None:
+            raise ValueError(f"{self.kind}: not trained; call train or load first")
+        past = data.before(issue_s, self.history_days)
+        issue = np.full(len(target_s), issue_s, dtype=np.int64)
+        table = self.features(past, issue, target_s)
+        members = self._members(table)
+        if remember:
+            lit = ~table.dark
+            self.pending.append(
+                _Pending(issue_s, target_s[lit], members[lit], table.scale[lit], table.group[lit])
+            )
+        joined = self.combination.apply(members, table.group)
+        half = joined[:, [0, 2]] - joined[:, [1]]
+        joined[:, [0, 2]] = joined[:, [1]] + half * table.widen[:, None]
+        values = joined * table.scale[:, None]
+        values[table.dark] = 0.0
+        values = self.finish(past, issue_s, target_s, values)
+        return make_bands(values[:, 0], values[:, 1], values[:, 2], table.flags, values[:, 3])
+
+    def settle(self, series: Series) -> int:
+        """Compare remembered forecasts with what `series` now holds; returns how many steps were settled."""
+        settled, waiting = 0, []
+        for item in self.pending:
+            if item.target_s.size and item.target_s[-1] + series.step_s > series.end_s:
+                waiting.append(item)
+                continue
+            actual = series.at(item.target_s) / item.scale
+            self.memory.add(item.target_s, actual, item.scaled, item.group)
+            settled += len(actual)
+        self.pending = waiting
+        if settled:
+            self.refresh()
+        return settled
+
+    def refresh(self) -> None:
+        """Recompute member weights and band stretches from the memory."""
+        if len(self.memory):
+            self.combination = combine(self.memory, self.groups, self.floor, self.half_life_days)
+
+    def importance(self) -> dict[str, float]:
+        """Share of the gain by feature over all boosted members, largest first."""
+        total: dict[str, float] = {}
+        for boost in self.boosts:
+            for name, share in boost.importance().items():
+                total[name] = total.get(name, 0.0) + share / len(self.boosts)
+        return dict(sorted(total.items(), key=lambda kv: -kv[1]))
+
+    def member_names(self) -> list[str]:
+        names = [f"boost{i}" for i in range(len(self.boosts))]
+        return names + (["linear"] if self.line is not None else []) + self.base_names()
+
+    def base_names(self) -> list[str]:
+        """Names of the members that need no fitting, in the order of `Features.base`."""
+        return []
+
+    def _recency(self, target_s: IntArray) -> FloatArray:
+        age_days = (target_s.max() - target_s) / DAY_S
+        return np.asarray(np.exp2(-age_days / self.forget_days), dtype=np.float64)
+
+    forget_days = 365.0
+
+    def _fit(self, table: Features, y: FloatArray, weight: FloatArray) -> None:
+        self.boosts = self.boosted()
+        for boost in self.boosts:
+            boost.parameters |= self.parameters
+            boost.fit(table.names, table.x, y, weight)
+        self.line = self.linear()
+        if self.line is not None:
+            self.line.fit(table.linear, y, weight, table.slot, self.slots)
+        if self.combination is None:
+            count = len(self.boosts) + (self.line is not None) + table.base.shape[1]
+            self.combination = equal(count, self.groups, self.floor)
+
+    def _members(self, table: Features) -> FloatArray:
+        parts = [boost.predict(table.x)[:, None] for boost in self.boosts]
+        if self.line is not None:
+            parts.append(self.line.predict(table.linear, table.slot)[:, None])
+        members = np.concatenate([*parts, table.base], axis=1)
+        # A member with nothing to say in a row takes the others' word for it.
+        absent = np.isnan(members)
+        if absent.any():
+            with np.errstate(all="ignore"):
+                others = np.nanmean(members, axis=1, keepdims=True)
+            members = np.where(absent, others, members)
+        return members
+
+    def _backtest(
+        self, table: Features, issue: IntArray, target: IntArray, y: FloatArray, weight: FloatArray,
+        learn: BoolArray, series: Series,
+    ) -> None:  # fmt: skip
+        span_days = (series.end_s - series.start_s) / DAY_S
+        held_days = int(min(56, max(1, span_days * 0.3)))
+        folds = 2 if held_days >= 20 else 1
+        memory = Memory()
+        edges = series.end_s - np.linspace(held_days, 0, folds + 1).astype(np.int64) * DAY_S
+        for start, stop in zip(edges[:-1], edges[1:], strict=True):
+            before = learn & (target + series.step_s <= start)
+            after = learn & (issue >= start) & (issue < stop)
+            if before.sum() < 48 or not after.any():
+                continue
+            self._fit(table.take(before), y[before], weight[before] * self._recency(target[before]))
+            part = table.take(after)
+            memory.add(target[after], y[after], self._members(part), part.group)
+        if len(memory):
+            self.memory = memory
+
+    def _memory_scores(self) -> dict[str, float]:
+        if self.combination is None or len(self.memory) == 0:
+            return {}
+        from services.forecast.core.scores import pinball
+
+        joined = self.combination.join(self.memory.members)
+        actual = self.memory.actual
+        result = {"pinball_scaled": float(pinball(actual, joined[:, :3]).mean())}
+        for index, name in enumerate(self.member_names()):
+            member = self.memory.members[:, index, :3]
+            result[f"pinball_scaled_{name}"] = float(pinball(actual, member).mean())
+        return result
+
+    # storage ----------------------------------------------------------------------------------
+
+    def constants(self) -> dict[str, Any]:
+        """Site constants learnt by `prepare`, as JSON-able values."""
+        return {}
+
+    def restore(self, constants: dict[str, Any]) -> None:
+        """Take back what `constants` gave."""
+
+    def save(self) -> dict[str, bytes]:
+        """The whole model as named files (JSON, XGBoost UBJSON, npz without pickles)."""
+        if self.metadata is None or self.combination is None:
+            raise ValueError(f"{self.kind}: not trained; nothing to save")
+        files: dict[str, bytes] = {}
+        for index, boost in enumerate(self.boosts):
+            files |= boost.to_files(f"boost{index}")
+        if self.line is not None:
+            files |= self.line.to_files("linear")
+        combination = {k: v.tolist() if isinstance(v, np.ndarray) else v for k, v in asdict(self.combination).items()}
+        head = {
+            "metadata": asdict(self.metadata), "constants": self.constants(), "combination": combination,
+            "lead_s": self.lead_s, "boosts": len(self.boosts), "linear": self.line is not None,
+        }  # fmt: skip
+        files["model.json"] = json.dumps(head, indent=1, sort_keys=True).encode() + b"\n"
+        buffer = io.BytesIO()
+        np.savez(
+            buffer, target_s=self.memory.target_s, actual=self.memory.actual,
+            members=self.memory.members, group=self.memory.group,
+        )  # fmt: skip
+        files["memory.npz"] = buffer.getvalue()
+        return files
+
+    def load(self, files: dict[str, bytes]) -> None:
+        """Take back what `save` gave; raises ValueError for a model of another kind or code version."""
+        head = json.loads(files["model.json"])
+        metadata = ModelMetadata(**head["metadata"])
+        if metadata.kind != self.kind or metadata.code_version != CODE_VERSION:
+            raise ValueError(
+                f"model: is {metadata.kind} version {metadata.code_version}, "
+                f"wanted {self.kind} version {CODE_VERSION}; train again"
+            )
+        self.metadata, self.lead_s = metadata, int(head["lead_s"])
+        self.parameters = dict(metadata.parameters)
+        self.restore(head["constants"])
+        self.boosts = [BoostedQuantiles() for _ in range(head["boosts"])]
+        for index, boost in enumerate(self.boosts):
+            boost.from_files(f"boost{index}", files)
+        self.line = LinearQuantiles() if head["linear"] else None
+        if self.line is not None:
+            self.line.from_files("linear", files)
+        stored = head["combination"]
+        self.combination = Combination(
+            np.array(stored["band_weights"]), np.array(stored["mean_weights"]),
+            np.array(stored["stretch"]), float(stored["floor"]),
+        )  # fmt: skip
+        memory = np.load(io.BytesIO(files["memory.npz"]), allow_pickle=False)
+        self.memory = Memory(memory["target_s"], memory["actual"], memory["members"], memory["group"])
+
+
+def _iso(time_s: int) -> str:
+    return str(np.datetime64(time_s, "s")) + "Z"
+
+
+def _data_hash(series: Series) -> str:
+    digest = hashlib.sha256(f"{series.start_s} {series.step_s} ".encode())
+    digest.update(np.ascontiguousarray(series.values).tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,1 @@
+"""The device boundary: one file a device family, each a few small classes. See README.md."""

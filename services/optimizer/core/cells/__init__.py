@@ -1,0 +1,1 @@
+"""Tilted cells: a fast dynamic programme over relay schedules with a true lower bound."""

@@ -1,0 +1,130 @@
+"""One room for the tilted-cell programme: arrays fixed once, priced many times."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from services.optimizer.core.cells import kernel
+from services.optimizer.core.house import RoomArrays
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+MARGIN_BELOW_K = 1.0
+MARGIN_ABOVE_K = 0.7
+
+
+@dataclass(frozen=True)
+class CellPriced:
+    """A schedule with its exact priced cost and a true lower bound, EUR."""
+
+    schedule: Ints
+    cost_eur: float
+    lower_bound_eur: float
+    work_cells: int
+
+
+def switching_rules(room: RoomArrays, steps: int) -> tuple[Ints, Ints, Ints]:
+    """(hold (n, 2), allowed (n, 2), locks (2)) of a relay.
+
+    `hold[t, v]` steps must pass in state v when it is entered at t. A free switch is not allowed
+    when a later override would cut that time short (the contract's rule).
+    """
+    hold = np.stack([room.min_off_steps[:steps], room.min_on_steps[:steps]], axis=1)
+    hold = np.minimum(hold, steps - np.arange(steps)[:, None]).astype(np.int64)
+    allowed = np.ones((steps, 2), dtype=np.int64)
+    fixed = room.relay_fixed[:steps]
+    for step in range(steps):
+        for state in range(2):
+            if (fixed[step : step + hold[step, state]] == 1 - state).any():
+                allowed[step, state] = 0
+    longest = hold.max(axis=0) - 1
+    minimum = room.held_steps
+    locks = longest.copy()
+    locks[room.initial_on] = max(locks[room.initial_on], minimum)
+    return hold, allowed, locks
+
+
+class CellRoom:
+    """Prices one room whose air follows T' = a T + b u + d (+ a bounded, priced extra input)."""
+
+    def __init__(self, room: RoomArrays, steps: int, reach_low: Floats, reach_high: Floats) -> None:
+        self.room = room
+        self.steps = steps
+        self.decay = np.ascontiguousarray(room.transition[:steps, 0, 0])
+        self.gain = np.ascontiguousarray(room.heat_k[:steps, 0])
+        self.fixed = np.ascontiguousarray(room.relay_fixed[:steps])
+        self.hold, self.allowed, self.locks = switching_rules(room, steps)
+        self.low = float(min(room.low_c[:steps].min(), room.start_c[0]) - MARGIN_BELOW_K)
+        self.high = float(max(room.high_c[:steps].max(), room.start_c[0]) + MARGIN_ABOVE_K)
+        self.reach_low = np.ascontiguousarray(reach_low[: steps + 1])
+        self.reach_high = np.ascontiguousarray(reach_high[: steps + 1])
+        start_mode = room.initial_on
+        if room.held_steps > 0:
+            offset = 2 if room.initial_on == 0 else 2 + int(self.locks[0])
+            start_mode = offset + min(room.held_steps, int(self.locks[room.initial_on])) - 1
+        self.start_mode = int(start_mode)
+
+    def feasible(self, schedule: Ints) -> bool:
+        """Whether a schedule keeps overrides, minimum times and the remaining first lock."""
+        state, until = self.room.initial_on, self.room.held_steps
+        for step in range(self.steps):
+            value = int(schedule[step])
+            order = int(self.fixed[step])
+            if order not in (-1, value):
+                return False
+            if value != state:
+                if order == -1 and (step < until or not self.allowed[step, value]):
+                    return False
+                state, until = value, step + int(self.hold[step, value])
+        return True
+
+    def price(
+        self,
+        on_cost: Floats,
+        heat_price: Floats,
+        drift: Floats,
+        linear: Floats | None = None,
+        extra: tuple[Floats, Floats] | None = None,
+        end: tuple[float, float, float] = (0.0, 0.0, 0.0),
+        width_k: float = 0.04,
+        labels: int = 100,
+    ) -> CellPriced:
+        """Best schedule found and a true bound.
+
+        `heat_price` (n) tilts the cells (any values give a true bound, the value of a kelvin gives
+        a tight one) and is also the price of the extra input, which lies in `extra` (low, high).
+        `end` is (slope EUR/K, target degC, EUR per K below target) at the last temperature.
+        """
+        room, steps = self.room, self.steps
+        zeros = np.zeros(steps)
+        linear = zeros if linear is None else linear
+        extra_low, extra_high = extra if extra is not None else (zeros, zeros)
+        count = int(np.ceil((self.high - self.low) / width_k))
+        modes = 2 + int(self.locks.sum())
+        values = np.empty((steps + 1, modes, count))
+        comfort = (
+            room.low_c[:steps], room.high_c[:steps],
+            room.penalty_low_eur_per_k[:steps], room.penalty_high_eur_per_k[:steps],
+        )
+        kernel.lower_pass(
+            self.low, width_k, count, self.reach_low, self.reach_high, self.decay, self.gain,
+            drift, extra_low, extra_high, on_cost, room.switch_cost_eur, *comfort, linear,
+            heat_price, *end, self.fixed, self.hold, self.allowed, self.locks, values,
+        )
+        start = float(room.start_c[0])
+        cell = min(max(int(np.floor((start - self.low) / width_k)), 0), count - 1)
+        bound = float(values[0, self.start_mode, cell] - self.decay[0] * heat_price[0] * start)
+        schedule = np.zeros(steps, dtype=np.int64)
+        middle = 0.5 * (extra_low + extra_high)
+        cost = kernel.label_pass(
+            self.low, width_k, count, 4, self.decay, self.gain, drift + middle, on_cost,
+            room.switch_cost_eur, *comfort, linear, heat_price, *end, self.fixed, self.hold,
+            self.allowed, self.locks, values, start, self.start_mode, labels, kernel.BIG, schedule,
+        )
+        return CellPriced(schedule, cost, bound, int(values.size))
+
+

@@ -1,0 +1,144 @@
+"""Columns of the master: whole relay schedules of one room, and how a room is priced."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from services.optimizer.core.cells.room import CellRoom
+from services.optimizer.core.house import House, RoomArrays
+from services.optimizer.core.pricing import Corridor, RoomPricing, price_room
+
+Floats = NDArray[np.float64]
+Relay = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Column:
+    """One schedule over the relay steps of one room: its own cost and its temperatures."""
+
+    relay: Relay
+    cost_eur: float
+    air_c: Floats
+
+
+def relay_steps(house: House) -> int:
+    """Leading steps with relays; from the first duty step on, rooms are linear."""
+    if not house.rooms:
+        return house.steps
+    duty = np.flatnonzero(house.rooms[0].duty_step)
+    return int(duty[0]) if duty.size else house.steps
+
+
+class RoomPricer:
+    """Prices the relay schedules of a one-node room without neighbours."""
+
+    def __init__(
+        self, house: House, index: int, steps: int, reach: tuple[Floats, Floats]
+    ) -> None:
+        room = house.rooms[index]
+        self.room = room
+        self.steps = steps
+        self.whole = steps == house.steps
+        self.corridor: Corridor | None = None
+        self.cells = CellRoom(room, steps, reach[0][:, 0], reach[1][:, 0])
+        self.drift = np.ascontiguousarray(room.drift_k[:steps, 0])
+        self.churn = (room.churn_cost_on_eur - room.churn_cost_off_eur)[:steps]
+        self.churn_base_eur = float(room.churn_cost_off_eur[:steps].sum())
+        self.tilt = np.zeros(steps)
+
+    def search(
+        self, on_cost_eur: Floats, end_slope: float, width_k: float, labels: int
+    ) -> tuple[Column, float]:
+        """(best schedule found, its priced cost) for the cost of each on-step."""
+        on_cost = on_cost_eur + self.churn
+        heat_price = np.full(self.steps, float(np.median(on_cost / self.cells.gain)))
+        found = self.cells.price(
+            on_cost, heat_price, self.drift, end=self._end(end_slope), width_k=width_k,
+            labels=labels,
+        )
+        return self.column(found.schedule), found.cost_eur + self.churn_base_eur
+
+    def certify(
+        self, on_cost_eur: Floats, end_slope: float, gap_fraction: float
+    ) -> tuple[Column, float, float]:
+        """(best schedule, its priced cost, true lower bound on any schedule's priced cost)."""
+        found = price_room(
+            self._pricing(end_slope), on_cost_eur + self.churn, gap_fraction=gap_fraction,
+            corridor=self.corridor,
+        )
+        self.corridor = found.corridor
+        return (
+            self.column(found.schedule.astype(np.int64)),
+            found.cost_eur + self.churn_base_eur,
+            found.lower_bound_eur + self.churn_base_eur,
+        )
+
+    def column(self, relay: Relay) -> Column:
+        """A schedule with its own cost (comfort, switching, churn, terminal) by simulation."""
+        room = self.room
+        air = np.empty(self.steps + 1)
+        air[0] = room.start_c[0]
+        for step in range(self.steps):
+            air[step + 1] = (
+                self.cells.decay[step] * air[step] + self.cells.gain[step] * relay[step]
+                + self.drift[step]
+            )
+        return Column(relay, column_cost(room, relay, air, self.whole), air)
+
+    def _end(self, slope: float) -> tuple[float, float, float]:
+        if not self.whole:
+            return (slope, 0.0, 0.0)
+        return (
+            0.0, float(self.room.terminal_target_c[0]), float(self.room.terminal_value_eur_per_k[0])
+        )
+
+    def _pricing(self, slope: float) -> RoomPricing:
+        room, window = self.room, slice(0, self.steps)
+        _, target, value = self._end(slope)
+        points, values = np.empty(0), np.empty(0)
+        if value > 0:
+            points = np.array([target - 1.0, target, target + 1.0])
+            values = np.array([-value, 0.0, 0.0])
+        elif not self.whole:
+            points, values = np.array([0.0, 1.0]), np.array([0.0, -slope])
+        minimum = room.min_on_steps if room.initial_on else room.min_off_steps
+        return RoomPricing(
+            decay=room.transition[window, 0, 0],
+            gain_on_k=room.heat_k[window, 0],
+            drift_k=room.drift_k[window, 0],
+            start_temperature_c=float(room.start_c[0]),
+            comfort_low_c=room.low_c[window],
+            comfort_high_c=room.high_c[window],
+            penalty_low_eur_per_k=room.penalty_low_eur_per_k[window],
+            penalty_high_eur_per_k=room.penalty_high_eur_per_k[window],
+            energy_on_kwh=np.ones(self.steps),
+            switch_cost_eur=room.switch_cost_eur,
+            min_on_steps=room.min_on_steps[window],
+            min_off_steps=room.min_off_steps[window],
+            relay_on_at_start=bool(room.initial_on),
+            steps_in_state_at_start=max(0, int(minimum[0]) - room.held_steps),
+            relay_fixed=room.relay_fixed[window],
+            terminal_temperature_c=points,
+            terminal_value_eur=values,
+        )
+
+
+def column_cost(room: RoomArrays, relay: Relay, air_c: Floats, whole: bool) -> float:
+    """Comfort, switching, churn and (over the whole horizon) terminal cost of a schedule, EUR."""
+    steps = relay.size
+    below = np.maximum(room.low_c[:steps] - air_c[1:], 0.0)
+    above = np.maximum(air_c[1:] - room.high_c[:steps], 0.0)
+    switches = np.abs(np.diff(relay, prepend=room.initial_on)).sum()
+    cost = (
+        below @ room.penalty_low_eur_per_k[:steps]
+        + above @ room.penalty_high_eur_per_k[:steps]
+        + room.switch_cost_eur * switches
+        + relay @ room.churn_cost_on_eur[:steps]
+        + (1 - relay) @ room.churn_cost_off_eur[:steps]
+    )
+    if whole:
+        cost += max(room.terminal_target_c[0] - air_c[-1], 0.0) * room.terminal_value_eur_per_k[0]
+    return float(cost)

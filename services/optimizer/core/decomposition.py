@@ -1,0 +1,174 @@
+"""Dantzig-Wolfe planning of rooms that meet only in the power balance: columns, MIP, certificate."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from services.optimizer.core.choose import dive, solve_fixed
+from services.optimizer.core.columns import RoomPricer, relay_steps
+from services.optimizer.core.house import House
+from services.optimizer.core.master import Master, Prices
+from services.optimizer.core.room_rows import temperature_limits
+
+Floats = NDArray[np.float64]
+
+SMOOTHING = 0.3
+"""Share of the best prices so far in the next prices (Wentges 1997); the rest is the LP's."""
+
+COARSE = (0.08, 20)
+FINE = (0.04, 60)
+"""(cell width K, labels) of the schedule search: coarse while the prices still move far."""
+
+COARSE_STOP = 2e-3
+FINE_STOP = 1.5e-4
+"""Relative distance of the master's LP and the best priced value at which a phase ends."""
+
+
+@dataclass
+class Decomposed:
+    """Relays (rooms, steps) of the best plan found, a true bound, and counters."""
+
+    relays: Floats
+    bound_eur: float
+    rounds: int = 0
+    priced: int = 0
+    columns: int = 0
+    lp_solves: int = 0
+    warm_columns: int = 0
+
+
+def first_prices(house: House, master: Master) -> Floats:
+    """Duals of the site for a guess of the heat: each room holds its lower comfort limit."""
+    model = master.base.clone()
+    one = model.variables(1, 1.0, 1.0)
+    for room in house.rooms:
+        hold = room.low_c * (1.0 - room.transition[:, 0, 0]) - room.drift_k[:, 0]
+        duty = np.clip(hold / np.maximum(room.heat_k[:, 0], 1e-9), 0.0, 1.0)[: master.steps]
+        for rows, coefficient in master.entries[room.index]:
+            model.put(rows[: master.steps], one[0], coefficient * room.power_kw * duty)
+        if master.tail_rows:
+            gain = room.transition[master.steps, :, 0]
+            model.put(
+                master.tail_rows[room.index], one[0], -gain * room.low_c[master.steps - 1]
+            )
+    return model.solve("glop").duals[: master.base.rows]
+
+
+def decompose(
+    house: House,
+    rounds: int,
+    target_gap: float,
+    warm: Floats | None = None,
+    room_gap: float = 3e-4,
+) -> Decomposed:
+    """Generate columns, certify at the best prices seen, choose one schedule per room."""
+    return _Decomposition(house, warm, room_gap).run(rounds, target_gap)
+
+
+class _Decomposition:
+    """One run: the master, a pricer per room, the best prices and the best true bound."""
+
+    def __init__(self, house: House, warm: Floats | None, room_gap: float) -> None:
+        self.house = house
+        self.room_gap = room_gap
+        self.steps = relay_steps(house)
+        self.master = Master(house, self.steps)
+        coldest, hottest = temperature_limits(house)
+        self.pricers = [
+            RoomPricer(house, r.index, self.steps, (coldest[r.index], hottest[r.index]))
+            for r in house.rooms
+        ]
+        self.done = Decomposed(np.zeros((len(self.pricers), house.steps)), -np.inf)
+        self.effort = COARSE
+        if warm is not None:
+            for pricer in self.pricers:
+                relay = np.ascontiguousarray(warm[pricer.room.index, : self.steps], dtype=np.int64)
+                if pricer.cells.feasible(relay):
+                    added = self.master.add(pricer.room.index, pricer.column(relay))
+                    self.done.warm_columns += int(added)
+
+    def run(self, rounds: int, target_gap: float) -> Decomposed:
+        done = self.done
+        duals = first_prices(self.house, self.master)
+        done.lp_solves += 1
+        base_rows = self.master.base.rows
+        best, best_duals = -np.inf, duals
+        for _ in range(rounds):
+            value, fresh = self._round(duals)
+            if value > best:
+                best, best_duals = value, duals
+            solution, _, _ = self.master.solve()
+            done.lp_solves += 1
+            distance = (solution.objective - best) / max(abs(solution.objective), 1e-6)
+            duals = SMOOTHING * best_duals + (1 - SMOOTHING) * solution.duals[:base_rows]
+            if self.effort == COARSE:
+                if distance < COARSE_STOP or fresh == 0:
+                    # coarse values are too optimistic to compare with fine ones
+                    self.effort, best = FINE, -np.inf
+            elif distance < FINE_STOP or fresh == 0:
+                break
+        self.effort = FINE
+        self._certify(best_duals)
+        picked, objective, solves = dive(self.master, self._price_one)
+        done.lp_solves += solves
+        fee = self.house.problem.grid.fixed_fee_eur
+        if objective + fee - done.bound_eur > target_gap * abs(objective + fee):
+            solution, _, _ = self.master.solve()
+            done.lp_solves += 1
+            self._certify(0.5 * best_duals + 0.5 * solution.duals[:base_rows])
+            again, other, solves = dive(self.master, self._price_one)
+            done.lp_solves += solves
+            if other < objective:
+                picked, objective = again, other
+        self._read(picked)
+        done.columns = self.master.count
+        return done
+
+    def _round(self, duals: Floats) -> tuple[float, int]:
+        """Price every room at `duals`; (priced value, how many columns were new)."""
+        prices = self.master.prices(duals, np.zeros(len(self.pricers)))
+        value, fresh = self.master.base.dual_bound(duals), 0
+        for pricer in self.pricers:
+            room = pricer.room.index
+            column, cost = pricer.search(
+                prices.on_cost_eur[room], float(prices.end_slope_eur_per_k[room]), *self.effort
+            )
+            value += cost
+            fresh += int(self.master.add(room, column))
+        self.done.rounds += 1
+        self.done.priced += len(self.pricers)
+        return value, fresh
+
+    def _price_one(self, room: int, prices: Prices) -> bool:
+        column, _ = self.pricers[room].search(
+            prices.on_cost_eur[room], float(prices.end_slope_eur_per_k[room]), *self.effort
+        )
+        self.done.priced += 1
+        return self.master.add(room, column)
+
+    def _certify(self, duals: Floats) -> None:
+        """Lagrangian bound at `duals`: the site's dual bound plus each room's true lower bound."""
+        prices = self.master.prices(duals, np.zeros(len(self.pricers)))
+        bound = self.master.base.dual_bound(duals) + self.house.problem.grid.fixed_fee_eur
+        for pricer in self.pricers:
+            room = pricer.room.index
+            column, _, lower = pricer.certify(
+                prices.on_cost_eur[room], float(prices.end_slope_eur_per_k[room]), self.room_gap
+            )
+            self.master.add(room, column)
+            bound += lower
+            self.done.priced += 1
+        self.done.bound_eur = max(self.done.bound_eur, bound)
+
+    def _read(self, picked: list[int]) -> None:
+        relays, master = self.done.relays, self.master
+        for room, pick in enumerate(picked):
+            relays[room, : self.steps] = master.columns[room][pick].relay
+        if master.tail:
+            solution, _, _ = solve_fixed(master, dict(enumerate(picked)))
+            self.done.lp_solves += 1
+            for room, tail in enumerate(master.tail):
+                relays[room, self.steps :] = np.clip(solution.values[tail.relay], 0.0, 1.0)

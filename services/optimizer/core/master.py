@@ -1,0 +1,98 @@
+"""The restricted master: the site's rows plus, for every room, a convex choice of schedules.
+
+The air temperature at the end of the relay steps links a schedule to the room's linear tail
+(duty steps), if the grid has one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from services.optimizer.core.columns import Column
+from services.optimizer.core.house import House
+from services.optimizer.core.linear_model import LinearModel, Solution
+from services.optimizer.core.room_rows import RoomColumns, build_tail
+from services.optimizer.core.site_rows import SiteRows, build_site
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Prices:
+    """What the master asks of a room: EUR per on-step and EUR per K at the relay steps' end."""
+
+    on_cost_eur: Floats
+    end_slope_eur_per_k: Floats
+    convexity_eur: Floats
+
+
+class Master:
+    """Site rows, tails and the growing set of columns; every column is kept."""
+
+    def __init__(self, house: House, steps: int) -> None:
+        self.house = house
+        self.steps = steps
+        self.base = LinearModel()
+        self.site: SiteRows = build_site(self.base, house)
+        self.tail: list[RoomColumns] = []
+        self.tail_rows: list[Ints] = []
+        if steps < house.steps:
+            self.tail, self.tail_rows = build_tail(self.base, house, self.site, steps)
+        self.entries = [self.site.heat_entries(house, room.index) for room in house.rooms]
+        self.columns: list[list[Column]] = [[] for _ in house.rooms]
+        self._known: list[set[bytes]] = [set() for _ in house.rooms]
+        self.count = 0
+
+    def add(self, room: int, column: Column) -> bool:
+        """Add a schedule; False when the master has it already."""
+        key = column.relay.astype(np.uint8).tobytes()
+        if key in self._known[room]:
+            return False
+        self._known[room].add(key)
+        self.columns[room].append(column)
+        self.count += 1
+        return True
+
+    def model(self, integer: bool) -> tuple[LinearModel, list[Ints], Ints]:
+        """(model, columns of each room's schedules, convexity rows)."""
+        model = self.base.clone()
+        convexity = model.add_rows(len(self.columns), 1.0, 1.0)
+        chosen = []
+        for room, columns in zip(self.house.rooms, self.columns, strict=True):
+            variables = model.variables(
+                len(columns), 0.0, 1.0, np.array([c.cost_eur for c in columns]), integer=integer
+            )
+            chosen.append(variables)
+            model.put(convexity[room.index], variables, 1.0)
+            for variable, column in zip(variables, columns, strict=True):
+                on = np.flatnonzero(column.relay)
+                for rows, coefficient in self.entries[room.index]:
+                    model.put(rows[on], variable, coefficient * room.power_kw)
+                if self.tail_rows:
+                    gain = room.transition[self.steps, :, 0]
+                    model.put(
+                        self.tail_rows[room.index], variable, -gain * column.air_c[self.steps]
+                    )
+        return model, chosen, convexity
+
+    def solve(self) -> tuple[Solution, list[Ints], Prices]:
+        """The LP relaxation of the restricted master and the prices it sets."""
+        model, chosen, convexity = self.model(integer=False)
+        solution = model.solve("glop")
+        return solution, chosen, self.prices(solution.duals, solution.duals[convexity])
+
+    def prices(self, duals: Floats, convexity: Floats) -> Prices:
+        """Prices for the rooms out of the duals of the base rows."""
+        on_cost = np.zeros((len(self.columns), self.steps))
+        slope = np.zeros(len(self.columns))
+        for room in self.house.rooms:
+            for rows, coefficient in self.entries[room.index]:
+                on_cost[room.index] -= coefficient * room.power_kw * duals[rows[: self.steps]]
+            if self.tail_rows:
+                gain = room.transition[self.steps, :, 0]
+                slope[room.index] = gain @ duals[self.tail_rows[room.index]]
+        return Prices(on_cost, slope, convexity)

@@ -1,0 +1,89 @@
+"""The planner's front door: plan(problem) -> Plan."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from contracts.planning import Plan, PlanningProblem, Rung, WorkDone
+from services.optimizer.core.assemble import (
+    make_plan,
+    read_decisions,
+    solution_marginal_price,
+)
+from services.optimizer.core.decomposition import decompose
+from services.optimizer.core.house import House, compile_house
+from services.optimizer.core.lp_rung import finish, lp_plan
+
+Floats = NDArray[np.float64]
+
+@dataclass(frozen=True)
+class WorkBudget:
+    """Limits of work as counts, so that a plan never depends on the machine's speed.
+
+    `rung` is where the ladder starts: "full", "restricted" (few rounds, no certificate chase) or
+    "lp_rounded". `target_gap` ends the work early when the certificate is good enough.
+    """
+
+    pricing_rounds: int = 14
+    target_gap: float = 1e-3
+    rung: Rung = "full"
+
+
+@dataclass(frozen=True)
+class WarmStart:
+    """The last plan; its relays, aligned in time, become the first columns."""
+
+    plan: Plan
+
+
+def plan(
+    problem: PlanningProblem,
+    warm: WarmStart | None = None,
+    budget: WorkBudget | None = None,
+    seed: int = 0,
+) -> Plan:
+    """Plan one house. Never infeasible: wishes that cannot be met are priced and named."""
+    budget = budget or WorkBudget()
+    house = compile_house(problem)
+    if budget.rung == "lp_rounded" or not house.rooms or house.coupled:
+        return lp_plan(house, seed=seed)
+    aligned = align_relays(house, warm.plan) if warm is not None else None
+    rounds = budget.pricing_rounds if budget.rung == "full" else max(2, budget.pricing_rounds // 4)
+    found = decompose(house, rounds, budget.target_gap, aligned)
+    placement, total = finish(house, found.relays)
+    decisions = read_decisions(
+        house, placement.site, placement.site.scenarios[0], placement.solution.values, found.relays
+    )
+    return make_plan(
+        house,
+        decisions,
+        solution_marginal_price(house, placement.site.scenarios, placement.relaxed),
+        budget.rung,
+        total,
+        found.bound_eur,
+        "this problem exactly: binary relays, minimum times, switching costs (Lagrangian bound)",
+        WorkDone(
+            pricing_rounds=found.rounds, rooms_priced=found.priced, columns=found.columns,
+            lp_solves=found.lp_solves + 1, warm_columns=found.warm_columns,
+        ),
+        f"dantzig-wolfe, ortools glop+{placement.solver}",
+        seed,
+    )
+
+
+def align_relays(house: House, old: Plan) -> Floats:
+    """The old plan's relays on the new grid (rooms, steps): the value at each new step's middle."""
+    edges = np.concatenate([[0.0], np.cumsum(old.step_s)])
+    shift = (house.problem.start - old.start).total_seconds()
+    new_edges = shift + np.concatenate([[0.0], np.cumsum(house.problem.step_s)])
+    middle = 0.5 * (new_edges[:-1] + new_edges[1:])
+    where = np.clip(np.searchsorted(edges, middle, side="right") - 1, 0, len(old.step_s) - 1)
+    known = {room.name: np.asarray(room.relay) for room in old.rooms}
+    aligned = np.zeros((len(house.rooms), house.steps))
+    for room in house.rooms:
+        if room.name in known:
+            aligned[room.index] = np.round(known[room.name][where])
+    return aligned

@@ -1,0 +1,1 @@
+"""Pure core of the thermal service: model, discretisation, filter, prediction, identification."""

@@ -1,0 +1,67 @@
+"""Heat that the weather, people and metered devices bring, as arrays for filter and prediction."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from contracts.thermal_model import HouseModel
+from services.thermal.core.solar import internal_gains, solar_gains
+
+Array = NDArray[np.float64]
+WIND_REFERENCE_C = 21.0
+
+
+def heat_by_room(model: HouseModel, heat_w: Mapping[str, Array], steps: int) -> Array:
+    """(steps, rooms) heat into the emitters from measured power series by room name or `heat`.
+
+    A series named after the room's own emitter (`heat_<room>`) or shared (`heat`, `heat_shared`)
+    counts with its share; the other sources of `heat_shares` belong to `metered_gains`.
+    """
+    result = np.zeros((steps, len(model.rooms)))
+    for i, room in enumerate(model.rooms):
+        for share in room.heat_shares:
+            if is_heating(share.source) and share.source in heat_w:
+                result[:, i] += share.fraction * np.asarray(heat_w[share.source])
+    return result
+
+
+def is_heating(source: str) -> bool:
+    """Whether a series of this name goes through the emitters."""
+    return source == "heat" or source.startswith("heat_")
+
+
+def gains_by_room(
+    model: HouseModel,
+    epoch_s: NDArray[np.int64],
+    step_s: int,
+    *,
+    ghi_w_m2: Array | None = None,
+    dni_w_m2: Array | None = None,
+    dhi_w_m2: Array | None = None,
+    metered_w: Mapping[str, Array] | None = None,
+    wind_m_s: Array | None = None,
+    outside_c: Array | None = None,
+) -> tuple[Array, Array]:
+    """Air and mass gains in W, each (steps, rooms), for steps that begin at `epoch_s`.
+
+    Sun (at the middle of each step), mean internal gains by local hour, metered gains by share, and
+    wind-driven losses linearised at 21 degC inside.
+    """
+    epoch = np.asarray(epoch_s).astype(np.int64)
+    air = internal_gains(model, epoch)
+    mass = np.zeros_like(air)
+    if ghi_w_m2 is not None:
+        middle = epoch + 0.5 * step_s
+        to_air, to_mass = solar_gains(model, middle, ghi_w_m2, dni_w_m2, dhi_w_m2)
+        air = air + to_air
+        mass = mass + to_mass
+    for i, room in enumerate(model.rooms):
+        for share in room.heat_shares:
+            if metered_w and share.source in metered_w and not is_heating(share.source):
+                air[:, i] += share.fraction * np.asarray(metered_w[share.source])
+        if room.wind_w_per_k_per_m_s and wind_m_s is not None and outside_c is not None:
+            air[:, i] += room.wind_w_per_k_per_m_s * wind_m_s * (outside_c - WIND_REFERENCE_C)
+    return air, mass

@@ -1,0 +1,65 @@
+"""Standard errors of the identified parameters.
+
+Gauss-Newton Hessian of the windowed loss plus the prior's precision, and a sandwich estimate in
+which all errors of one day's run form a cluster, because errors along a run are correlated
+(K.-Y. Liang and S. Zeger, Biometrika 73(1), 1986).
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from services.thermal.core.fit import Fit, set_disturbance_time
+from services.thermal.core.objective import Windows, errors_only
+
+Array = NDArray[np.float64]
+
+IDENTIFIED_RATIO = 0.7
+LEADS_PER_RUN = 12
+DIFFERENCE = 1e-3
+MOST_RUNS = 120
+
+
+def posterior(fit: Fit, windows: Windows) -> tuple[Array, Array]:
+    """Posterior standard deviation of theta, and its ratio to the prior's (1: nothing learnt)."""
+    set_disturbance_time(fit.parameters, fit.disturbance_time_s)
+    per_day = max(1, round(86400.0 / windows.step_s))
+    keep = [0]
+    for k, origin in enumerate(windows.origins):
+        if origin - windows.origins[keep[-1]] >= per_day:
+            keep.append(k)
+    keep = keep[:: max(1, len(keep) // MOST_RUNS)]
+    thin = replace(windows, origins=windows.origins[keep], weights=windows.weights[keep])
+    leads = np.unique(np.linspace(0, thin.horizon - 1, LEADS_PER_RUN).astype(int))
+
+    def errors(theta: Array) -> Array:
+        found: Array = errors_only(theta, fit.parameters, thin, fit.gain)[0][leads]
+        return found
+
+    base = errors(fit.theta)
+    present = np.isfinite(base)
+    clean = np.where(present, base, 0.0) / fit.shape.delta_c
+    root = np.sqrt(1.0 + clean**2)
+    weight = fit.shape.lead_weight[leads][:, None, None] * thin.weights[None] * present
+    total = max(float(weight.sum()), 1e-9)
+    curvature = fit.shape.data_weight / total * weight / root**3 / fit.shape.delta_c**2
+    slope = fit.shape.data_weight / total * weight * clean / root / fit.shape.delta_c
+    count = len(fit.theta)
+    jacobian = np.empty((count, *base.shape))
+    for k in range(count):
+        step = DIFFERENCE if fit.theta[k] + DIFFERENCE <= fit.parameters.high[k] else -DIFFERENCE
+        moved = fit.theta.copy()
+        moved[k] += step
+        jacobian[k] = np.where(present, (errors(moved) - base) / step, 0.0)
+    flat = jacobian.reshape(count, -1)
+    precision = np.diag(1.0 / fit.parameters.prior_sd**2)
+    hessian = (flat * curvature.ravel()) @ flat.T + precision
+    scores = np.einsum("plor,lor->po", jacobian, slope)
+    scores = scores - scores.mean(axis=1, keepdims=True)
+    inverse = np.linalg.pinv(hessian, hermitian=True)
+    covariance = inverse @ (scores @ scores.T + precision) @ inverse
+    deviation = np.sqrt(np.maximum(np.diag(covariance), 0.0))
+    return deviation, deviation / fit.parameters.prior_sd

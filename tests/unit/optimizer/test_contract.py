@@ -1,0 +1,65 @@
+"""The contract refuses what it cannot mean, by name, and survives JSON exactly."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import pytest
+from pydantic import ValidationError
+
+from contracts.planning import Plan, PlanningProblem
+from services.optimizer.core.planner import plan
+from tests.unit.optimizer.small_houses import small_house
+
+
+def _broken(**changes):
+    data = json.loads(small_house(3).model_dump_json())
+    for path, value in changes.items():
+        target = data
+        *parents, last = path.split("__")
+        for part in parents:
+            target = target[int(part) if part.isdigit() else part]
+        target[int(last) if last.isdigit() else last] = value
+    return data
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"pv_w__0": math.nan}, "pv_w"),
+        ({"base_load_w__1": math.inf}, "base_load_w"),
+        ({"base_load_w__1": None}, "base_load_w"),
+        ({"pv_w": [0.0]}, "pv_w"),
+        ({"step_s__0": -900}, "step_s"),
+        ({"step_s__0": 900.5}, "step_s"),
+        ({"grid__buy_price_eur_per_kwh__0": 95.0}, "buy_price_eur_per_kwh"),
+        ({"rooms__0__initial_air_c": 293.15}, "initial_air_c"),
+        ({"rooms__0__heater_w": 1.5}, "heater_w"),
+        ({"rooms__0__low_c__0": 25.0}, "low_c"),
+        ({"rooms__0__dynamics__decay_air": [0.9]}, "decay_air"),
+        ({"rooms__1__name": "room0"}, "room0"),
+        ({"start": "2025-03-29T22:00:00"}, "start"),
+        ({"surprise": 1}, "surprise"),
+        ({"pv_w__0": "12"}, "pv_w"),
+    ],
+)
+def test_bad_input_is_refused_with_the_fields_name(changes, field):
+    with pytest.raises(ValidationError) as refusal:
+        PlanningProblem.model_validate(_broken(**changes))
+    assert field in str(refusal.value)
+
+
+def test_json_round_trips_are_exact():
+    problem = small_house(5, two_node=True, coupled=True)
+    again = PlanningProblem.model_validate_json(problem.model_dump_json())
+    assert again == problem
+    assert again.content_hash() == problem.content_hash()
+    made = plan(problem)
+    assert Plan.model_validate_json(made.model_dump_json()) == made
+
+
+def test_equal_problems_give_equal_bytes():
+    first = plan(small_house(7)).model_dump_json()
+    second = plan(small_house(7)).model_dump_json()
+    assert first == second

@@ -1,0 +1,467 @@
+"""The simulated house: physics, meters and the devices' own rules, stepped in simulated time.
+
+    house = House(site, scenario, seed=7, start=scenario.start)
+    seen = house.step(scenario.start + timedelta(minutes=1), Actuation(relays={"living": True}))
+
+Deterministic: the same site, scenario, seed and actuations give the same observations bit for bit,
+also across `save()` and `load()`. No I/O, no wall clock.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from contracts.site import SiteConfig
+from twin.battery import BatteryPack, self_use_w
+from twin.calendar import epoch_s, utc
+from twin.drivers import MINUTE_S, Drivers
+from twin.ev import Wallbox, WallboxState
+from twin.rooms import Rooms, building, ground_c
+from twin.scenario import Scenario
+from twin.state import (
+    OWN_RULES,
+    Actuation,
+    EvObservation,
+    Observation,
+    RoomObservation,
+    Truth,
+)
+from twin.tables import BoolArray, FloatArray
+
+RELAY_LOCK_S = 60
+"""A relay does not switch again within this time (protection against chatter)."""
+HYSTERESIS_K = (0.1, 0.5)
+"""The thermostat switches on below set-point + first, off above set-point + second."""
+SENSOR_BIAS_C = 0.05
+START_ABOVE_LOW_K = 0.4
+START_SOC = 0.5
+STATE_VERSION = 1
+COUNTERS = (
+    "import_wh", "export_wh", "pv_wh", "load_wh", "battery_charge_wh", "battery_discharge_wh",
+    "heating_wh", "ev_wh", "base_load_wh", "comfort_below_kh", "comfort_above_kh",
+    "worst_below_k", "relay_switches", "over_fuse_s", "curtailed_wh", "battery_lost_wh",
+    "gained_wh", "lost_wh",
+)  # fmt: skip
+POWERS = ("base_w", "heating_w", "ev_w", "pv_w", "pv_available_w", "battery_w", "grid_w")
+
+
+class House:
+    """One house in one scenario.
+
+    Parameters
+    ----------
+    site : the house's configuration
+    scenario : the world; must cover `start` and everything stepped to
+    seed : of building deviations, people, windows and sensor noise
+    start : aware time, a whole minute
+
+    Raises ValueError when a car of the scenario is not in the site, or times lie outside.
+    """
+
+    def __init__(
+        self, site: SiteConfig, scenario: Scenario, seed: int, start: dt.datetime
+    ) -> None:
+        self.site, self.scenario, self.seed = site, scenario, seed
+        self._time_s = epoch_s(start)
+        if self._time_s % MINUTE_S:
+            raise ValueError(f"start {start.isoformat()} must be a whole minute")
+        self._check_inside(self._time_s)
+        known = {ev.id for ev in site.evs}
+        unknown = sorted({one.ev_id for one in scenario.sessions} - known)
+        if unknown:
+            raise ValueError(
+                f"ev.csv, column ev: {unknown[0]!r} is no car of the site; "
+                f"known: {', '.join(sorted(known)) or 'none'}"
+            )
+        self._drivers = Drivers(site, scenario, seed)
+        self._ids = tuple(room.id for room in site.rooms)
+        count = len(self._ids)
+        built = building(site, seed)
+        block = self._drivers.block(self._time_s // MINUTE_S)
+        row = self._time_s // MINUTE_S - block.first_minute
+        self._rooms = Rooms(
+            built,
+            block.low_c[row] + START_ABOVE_LOW_K,
+            float(block.outdoor_c[row : row + 1440].mean()),
+            float(ground_c(np.array([self._time_s]))[0]),
+        )
+        self._bias = SENSOR_BIAS_C * np.random.default_rng([seed, 41]).standard_normal(count)
+        self._relay: BoolArray = np.zeros(count, dtype=np.bool_)
+        self._switched_s = np.full(count, self._time_s - RELAY_LOCK_S, dtype=np.int64)
+        self._pack = None if site.battery is None else BatteryPack(site.battery, START_SOC)
+        self._boxes = tuple(Wallbox(ev, scenario.sessions) for ev in site.evs)
+        self._ev_w = [0.0] * len(self._boxes)
+        self._export_limit_w = site.grid.export_limit_w
+        self._sum = dict.fromkeys(COUNTERS, 0.0)
+        self._now = dict.fromkeys(POWERS, 0.0)
+        self._next_ev_s = self._time_s
+        self._meet_cars()
+
+    @classmethod
+    def warmed(
+        cls,
+        site: SiteConfig,
+        scenario: Scenario,
+        seed: int,
+        start: dt.datetime,
+        hours: int = 48,
+    ) -> House:
+        """A house that has lived by its own rules for some hours before `start`, counters at zero.
+
+        Uses the scenario's history; shorter when that begins later.
+        """
+        first = max(epoch_s(start) - hours * 3600, -(-scenario.simulated_from_s // 60) * 60)
+        house = cls(site, scenario, seed, utc(first))
+        house.step(start)
+        house._sum = dict.fromkeys(COUNTERS, 0.0)
+        return house
+
+    @property
+    def time(self) -> dt.datetime:
+        """Simulated time, UTC."""
+        return utc(self._time_s)
+
+    def step(self, until: dt.datetime, actuation: Actuation = OWN_RULES) -> Observation:
+        """Advance to `until` with the commands held, and report what the devices then show.
+
+        Sub-steps end on whole minutes and at plug-ins, so a stretch gives the same result stepped
+        by the minute or at once. ValueError for a time before now or outside the scenario, an
+        unknown room or car, or a command that is no finite number.
+        """
+        until_s = epoch_s(until)
+        if until_s < self._time_s:
+            raise ValueError(f"until {until.isoformat()} lies before {self.time.isoformat()}")
+        self._check_inside(until_s)
+        own, wanted = self._relay_commands(actuation)
+        currents = self._current_commands(actuation)
+        battery_w = _finite("battery_power_w", actuation.battery_power_w)
+        limit = _finite("export_limit_w", actuation.export_limit_w)
+        grid_limit = self.site.grid.export_limit_w
+        self._export_limit_w = grid_limit if limit is None else min(max(limit, 0.0), grid_limit)
+        while self._time_s < until_s:
+            end = min(until_s, (self._time_s // MINUTE_S + 1) * MINUTE_S, self._next_ev_s)
+            self._substep(end - self._time_s, own, wanted, currents, battery_w)
+            self._time_s = end
+            if end >= self._next_ev_s:
+                self._meet_cars()
+        return self.observe()
+
+    def _substep(
+        self,
+        dt_s: int,
+        own: BoolArray,
+        wanted: BoolArray,
+        currents: list[float | None],
+        battery_w: float | None,
+    ) -> None:
+        time_s, minute = self._time_s, self._time_s // MINUTE_S
+        block = self._drivers.block(minute)
+        row = minute - block.first_minute
+        rooms, totals, now = self._rooms, self._sum, self._now
+        hours = dt_s / 3600.0
+
+        heat_w = self._switch(time_s, own, wanted, self._measured(block, row), block.setpoint_c[row])
+        heating_w = float(heat_w.sum())
+        base_w = float(block.base_load_w[row])
+        available_w = float(block.pv_w[row])
+        ev_w = [
+            box.wanted_w(time_s, dt_s, current)
+            for box, current in zip(self._boxes, currents, strict=True)
+        ]
+        load_w = base_w + heating_w + sum(ev_w)
+        pv_w, battery, lost_w = self._inverter(load_w, available_w, battery_w, dt_s)
+        excess_w = load_w + battery - pv_w - self.site.grid.import_limit_w
+        if excess_w > 0.0 and sum(ev_w) > 0.0:
+            for k, box in enumerate(self._boxes):
+                if ev_w[k] > 0.0 and excess_w > 0.0:
+                    reduced = box.guard(ev_w[k], excess_w, time_s)
+                    excess_w -= ev_w[k] - reduced
+                    ev_w[k] = reduced
+            load_w = base_w + heating_w + sum(ev_w)
+            pv_w, battery, lost_w = self._inverter(load_w, available_w, battery_w, dt_s)
+        if self._pack is not None:
+            self._pack.apply(self._pack.flow(battery), dt_s)
+        for box, power in zip(self._boxes, ev_w, strict=True):
+            box.apply(power, dt_s)
+        grid_w = load_w + battery - pv_w
+
+        heat = rooms.step(
+            dt_s,
+            heat_w,
+            block.gain_w[row],
+            block.sun_w[row],
+            block.opened[row],
+            float(block.outdoor_c[row]),
+            float(block.wind_m_s[row]),
+            float(block.ground_c[row]),
+        )
+        below = np.maximum(block.low_c[row] - rooms.air_c, 0.0)
+        above = np.maximum(rooms.air_c - block.high_c[row], 0.0)
+
+        totals["import_wh"] += max(grid_w, 0.0) * hours
+        totals["export_wh"] += max(-grid_w, 0.0) * hours
+        totals["pv_wh"] += pv_w * hours
+        totals["load_wh"] += load_w * hours
+        totals["battery_charge_wh"] += max(battery, 0.0) * hours
+        totals["battery_discharge_wh"] += max(-battery, 0.0) * hours
+        totals["heating_wh"] += heating_w * hours
+        totals["ev_wh"] += sum(ev_w) * hours
+        totals["base_load_wh"] += base_w * hours
+        totals["comfort_below_kh"] += float(below.sum()) * hours
+        totals["comfort_above_kh"] += float(above.sum()) * hours
+        totals["worst_below_k"] = max(totals["worst_below_k"], float(below.max()))
+        totals["over_fuse_s"] += dt_s if grid_w > self.site.grid.import_limit_w + 1e-6 else 0
+        totals["curtailed_wh"] += (available_w - pv_w) * hours
+        totals["battery_lost_wh"] += lost_w * hours
+        totals["gained_wh"] += heat.into_rooms_w * hours
+        totals["lost_wh"] += heat.lost_w * hours
+        now.update(
+            base_w=base_w, heating_w=heating_w, ev_w=sum(ev_w), pv_w=pv_w,
+            pv_available_w=available_w, battery_w=battery, grid_w=grid_w,
+        )  # fmt: skip
+        self._ev_w = ev_w
+
+    def _inverter(
+        self, load_w: float, available_w: float, command_w: float | None, dt_s: int
+    ) -> tuple[float, float, float]:
+        """PV used, battery power (+ charge) and battery loss, W, within every limit of the device.
+
+        Order: BMS limits, no grid charging where the site forbids it, the inverter's AC limit, the
+        export limit (less discharge first, then less PV).
+        """
+        limit = self.site.inverter.ac_limit_w
+        pack = self._pack
+        battery = 0.0
+        if pack is not None:
+            if command_w is None:
+                spec = pack.spec
+                surplus = available_w - load_w
+                battery = self_use_w(pack, surplus, dt_s, spec.soc_min, spec.soc_max)
+            else:
+                discharge, charge = pack.limits_w(dt_s)
+                if not pack.spec.grid_charge:
+                    charge = min(charge, available_w)
+                battery = min(max(command_w, -discharge), charge)
+            battery = min(max(battery, min(0.0, available_w - limit)), limit + available_w)
+            export = available_w - battery - load_w
+            if export > self._export_limit_w and battery < 0.0:
+                battery = min(0.0, battery + export - self._export_limit_w)
+            flow = pack.flow(battery)
+            battery, lost_w = flow.ac_w, flow.lost_w
+        else:
+            lost_w = 0.0
+        export = available_w - battery - load_w
+        pv_w = available_w - max(0.0, export - self._export_limit_w)
+        return min(max(pv_w, 0.0), available_w), battery, lost_w
+
+    def _measured(self, block: Any, row: int) -> FloatArray:
+        error = self._bias + block.sensor_error_c[row]
+        return np.asarray(np.round(self._rooms.air_c + error, 1))
+
+    def _switch(
+        self,
+        time_s: int,
+        own: BoolArray,
+        wanted: BoolArray,
+        measured: FloatArray,
+        setpoint: FloatArray,
+    ) -> FloatArray:
+        """Move the relays (commands, else thermostats) and return each room's heating power, W."""
+        low, high = HYSTERESIS_K
+        relay = self._relay
+        lift = measured - setpoint
+        thermostat = (lift < low) | (relay & (lift <= high))
+        change = np.where(own, thermostat, wanted) != relay
+        if change.any():
+            change &= time_s - self._switched_s >= RELAY_LOCK_S
+            self._relay = relay ^ change
+            self._switched_s[change] = time_s
+            self._sum["relay_switches"] += int(change.sum())
+        return np.asarray(np.where(self._relay, self._rooms.built.heater_w, 0.0))
+
+    def _meet_cars(self) -> None:
+        for box in self._boxes:
+            box.arrive(self._time_s)
+        self._next_ev_s = min(
+            (box.next_change_s(self._time_s) for box in self._boxes), default=2**62
+        )
+
+    def _relay_commands(self, actuation: Actuation) -> tuple[BoolArray, BoolArray]:
+        """Which relays follow their own rule, and the commanded state of the others."""
+        unknown = set(actuation.relays) - set(self._ids)
+        if unknown:
+            raise ValueError(f"relays: {min(unknown)!r} is no room of the site")
+        commands = [actuation.relays.get(room) for room in self._ids]
+        own = np.array([command is None for command in commands])
+        return own, np.array([bool(command) for command in commands])
+
+    def _current_commands(self, actuation: Actuation) -> list[float | None]:
+        unknown = set(actuation.ev_current_a) - {box.spec.id for box in self._boxes}
+        if unknown:
+            raise ValueError(f"ev_current_a: {min(unknown)!r} is no car of the site")
+        return [
+            _finite(f"ev_current_a.{box.spec.id}", actuation.ev_current_a.get(box.spec.id))
+            for box in self._boxes
+        ]
+
+    def _check_inside(self, time_s: int) -> None:
+        low, high = self.scenario.simulated_from_s, self.scenario.simulated_to_s
+        if not low <= time_s <= high:
+            raise ValueError(
+                f"{utc(time_s).isoformat()} lies outside the scenario "
+                f"({utc(low).isoformat()} to {utc(high).isoformat()})"
+            )
+
+    def _block_row(self) -> tuple[Any, int]:
+        """Driver values at the current time; at the very end of the scenario the last minute."""
+        minute = min(self._time_s, self.scenario.simulated_to_s - 1) // MINUTE_S
+        block = self._drivers.block(minute)
+        return block, minute - block.first_minute
+
+    def observe(self) -> Observation:
+        """What the devices show now, without advancing."""
+        block, row = self._block_row()
+        measured = self._measured(block, row).tolist()
+        relay = self._relay.tolist()
+        now, totals = self._now, self._sum
+        load_w = now["base_w"] + now["heating_w"] + now["ev_w"]
+        return Observation(
+            time=self.time,
+            rooms={
+                room: RoomObservation(value, on)
+                for room, value, on in zip(self._ids, measured, relay, strict=True)
+            },
+            outdoor_c=float(block.outdoor_sensor_c[row]),
+            ghi_w_m2=round(float(block.ghi_w_m2[row]), 1),
+            pv_w=now["pv_w"],
+            load_w=load_w,
+            grid_w=now["grid_w"],
+            battery_w=now["battery_w"],
+            soc=0.0 if self._pack is None else self._pack.soc,
+            import_wh=totals["import_wh"],
+            export_wh=totals["export_wh"],
+            pv_wh=totals["pv_wh"],
+            load_wh=totals["load_wh"],
+            battery_charge_wh=totals["battery_charge_wh"],
+            battery_discharge_wh=totals["battery_discharge_wh"],
+            export_limit_w=self._export_limit_w,
+            evs={
+                box.spec.id: _ev_observation(box, power)
+                for box, power in zip(self._boxes, self._ev_w, strict=True)
+            },
+        )
+
+    @property
+    def truth(self) -> Truth:
+        """The noiseless state and the counters that no device has."""
+        now, totals, rooms = self._now, self._sum, self._rooms
+        return Truth(
+            time=self.time,
+            air_c=dict(zip(self._ids, rooms.air_c.tolist(), strict=True)),
+            floor_c=dict(zip(self._ids, rooms.floor_c.tolist(), strict=True)),
+            core_c=dict(zip(self._ids, rooms.core_c.tolist(), strict=True)),
+            wall_c=dict(zip(self._ids, rooms.wall_c.tolist(), strict=True)),
+            base_load_w=now["base_w"],
+            heating_w=now["heating_w"],
+            ev_w=now["ev_w"],
+            pv_available_w=now["pv_available_w"],
+            heating_wh=totals["heating_wh"],
+            ev_wh=totals["ev_wh"],
+            base_load_wh=totals["base_load_wh"],
+            comfort_below_kh=totals["comfort_below_kh"],
+            comfort_above_kh=totals["comfort_above_kh"],
+            worst_below_k=totals["worst_below_k"],
+            relay_switches=int(totals["relay_switches"]),
+            over_fuse_s=totals["over_fuse_s"],
+            curtailed_wh=totals["curtailed_wh"],
+            battery_stored_wh=0.0 if self._pack is None else self._pack.energy_wh,
+            battery_lost_wh=totals["battery_lost_wh"],
+            stored_wh=rooms.stored_wh(),
+            gained_wh=totals["gained_wh"],
+            lost_wh=totals["lost_wh"],
+        )
+
+    def save(self) -> dict[str, Any]:
+        """The whole state as a JSON-able dict (floats survive JSON exactly)."""
+        return {
+            "version": STATE_VERSION,
+            "site": self.site.content_hash(),
+            "scenario": self.scenario.content_hash,
+            "seed": self.seed,
+            "time_s": self._time_s,
+            "air_c": self._rooms.air_c.tolist(),
+            "floor_c": self._rooms.floor_c.tolist(),
+            "core_c": self._rooms.core_c.tolist(),
+            "wall_c": self._rooms.wall_c.tolist(),
+            "relay": self._relay.tolist(),
+            "switched_s": self._switched_s.tolist(),
+            "battery_wh": None if self._pack is None else self._pack.energy_wh,
+            "wallboxes": {
+                box.spec.id: {**asdict(box.state), "offered_a": box.offered_a}
+                for box in self._boxes
+            },
+            "ev_w": list(self._ev_w),
+            "export_limit_w": self._export_limit_w,
+            "counters": dict(self._sum),
+            "powers": dict(self._now),
+        }
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Continue from a saved state; ValueError when it belongs to another house or scenario."""
+        mine = {
+            "version": STATE_VERSION,
+            "site": self.site.content_hash(),
+            "scenario": self.scenario.content_hash,
+            "seed": self.seed,
+        }
+        for name, value in mine.items():
+            if state.get(name) != value:
+                raise ValueError(
+                    f"state.{name} is {state.get(name)!r}, this house has {value!r}; "
+                    "use the house it was saved from, or start anew"
+                )
+        self._time_s = int(state["time_s"])
+        self._rooms.air_c = np.array(state["air_c"], dtype=np.float64)
+        self._rooms.floor_c = np.array(state["floor_c"], dtype=np.float64)
+        self._rooms.core_c = np.array(state["core_c"], dtype=np.float64)
+        self._rooms.wall_c = np.array(state["wall_c"], dtype=np.float64)
+        self._relay = np.array(state["relay"], dtype=np.bool_)
+        self._switched_s = np.array(state["switched_s"], dtype=np.int64)
+        if self._pack is not None:
+            self._pack.energy_wh = float(state["battery_wh"])
+        for box in self._boxes:
+            saved = dict(state["wallboxes"][box.spec.id])
+            box.offered_a = float(saved.pop("offered_a"))
+            box.session = None
+            box.state = WallboxState(**saved)
+        self._ev_w = [float(value) for value in state["ev_w"]]
+        self._export_limit_w = float(state["export_limit_w"])
+        self._sum = {name: float(state["counters"][name]) for name in COUNTERS}
+        self._now = {name: float(state["powers"][name]) for name in POWERS}
+        self._meet_cars()
+
+
+def _finite(name: str, value: float | None) -> float | None:
+    if value is not None and not math.isfinite(value):
+        raise ValueError(f"{name} is {value!r}; give a finite number or None")
+    return value
+
+
+def _ev_observation(box: Wallbox, power_w: float) -> EvObservation:
+    session = box.session
+    if session is None:
+        return EvObservation(False, 0.0, 0.0, 0.0, None, None)
+    leave = session.announced_departure_s
+    return EvObservation(
+        plugged=True,
+        power_w=power_w,
+        offered_a=box.offered_a,
+        session_energy_wh=box.state.session_energy_wh,
+        target_energy_wh=session.announced_energy_wh,
+        departure=None if leave is None else utc(leave),
+    )
