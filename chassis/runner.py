@@ -96,7 +96,8 @@ class Runner:
         options = buses.connect_options(self.settings, name)
 
         async def closed() -> None:
-            self.end(ConnectionError("the broker connection closed for good"))
+            if not self.stopping.is_set():
+                self.end(ConnectionError("the broker connection closed for good"))
 
         from faststream.security import SASLPlaintext
 
@@ -137,7 +138,7 @@ class Runner:
         beat = await self.bus.last_on(f"pems.{self.settings.site}.system.{name}.heartbeat")
         self.last_beat = beat.sequence if beat else 0
 
-    async def _on_message(self, body: Any, message: NatsMessage) -> None:
+    async def _on_message(self, message: NatsMessage) -> None:
         """One message, from delivery to acknowledgement. Never raises: failures end the process."""
         raw = message.raw_message
         try:
@@ -264,9 +265,9 @@ class Runner:
             await asyncio.sleep(WATCH_S)
 
 
-async def _raw(message: NatsMessage) -> bytes:
-    """The body as it is: the envelope, not FastStream, knows how to read it."""
-    return message.body
+async def _raw(message: NatsMessage) -> NatsMessage:
+    """The message as it is: the envelope, not FastStream, knows how to read it."""
+    return message
 
 
 def main(make: Callable[[Settings], Service[Any]]) -> None:

@@ -46,6 +46,8 @@ class HeatShare(FrozenModel):
 
     `source` is the name of the measured series: `heat_<room>` for a room's own emitter, `heat` for
     one heating shared by the house, any other name for a metered gain (appliances, ventilation).
+    The suffix `@cold` multiplies a series by max(0, (20 degC - outside) / 20): the heat of a valve
+    behind a heating curve.
     """
 
     source: Annotated[str, Field(min_length=1)]

@@ -109,6 +109,9 @@ def prague_year(
         + (slow - _smooth_months(mean_of))
         + (temperature - slow) * _smooth_months(ratio)
     )
+    for _ in range(4):  # straight lines between months do not keep a month's mean at once
+        left = normal - np.array([moved[month == m].mean() for m in range(12)])
+        moved = moved + _smooth_months(left)
     return moved, _fit_sunshine(index, month, latitude, longitude, altitude_m), wind
 
 

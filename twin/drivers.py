@@ -17,7 +17,7 @@ from twin.calendar import comfort_week, local_seconds, look_ahead_max, minute_of
 from twin.forecast_errors import ar1
 from twin.rooms import GLASS_GAIN, ground_c
 from twin.scenario import Scenario
-from twin.sun import clear_ghi_means, plane_w_m2, pv_power_w, split_sky, sun_path
+from twin.sun import Sky, clear_ghi_means, plane_w_m2, pv_power_w, split_sky, sun_path
 from twin.tables import FloatArray, IntArray
 
 MINUTE_S = 60
@@ -151,10 +151,10 @@ class Drivers:
             self.scenario.load.hold("base_load_w", times) * np.exp(0.2 * noise - 0.02)
         )
 
-    def _window_sun(self, sky: object) -> FloatArray:
+    def _window_sun(self, sky: Sky) -> FloatArray:
         """Solar heat behind each room's glass with open blinds, W, shape (n, rooms)."""
         facades = sorted({w.azimuth_deg for room in self.site.rooms for w in room.windows})
-        through = {a: GLASS_GAIN * plane_w_m2(sky, 90.0, a, 0.1) for a in facades}  # type: ignore[arg-type]
+        through = {a: GLASS_GAIN * plane_w_m2(sky, 90.0, a, 0.1) for a in facades}
         sun = np.zeros((BLOCK_MINUTES, len(self.site.rooms)))
         for column, room in enumerate(self.site.rooms):
             for window in room.windows:

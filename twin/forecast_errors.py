@@ -24,7 +24,7 @@ import numpy as np
 from scipy.signal import lfilter
 
 from twin.sun import clear_ghi_means
-from twin.tables import FloatArray, IntArray, Table
+from twin.tables import BoolArray, FloatArray, IntArray, Table
 
 RUN_S = 6 * 3600
 DELAY_S = 4 * 3600
@@ -52,7 +52,7 @@ class ForecastErrors:
         self._first_s, self._hours = first, hours
         self._truth = {name: _hourly(weather, name, first, hours) for name in weather.columns}
         self._clear = clear_ghi_means(first, 3600, hours, latitude, longitude, altitude_m)
-        index = np.where(self._clear > 20.0, self._truth["ghi_w_m2"] / np.maximum(self._clear, 1), 0)
+        index = self._truth["ghi_w_m2"] / np.maximum(self._clear, 1.0)
         self._sky_index = _fill_nights(index, self._clear > 20.0)
         self._shared = {
             name: ar1(np.random.default_rng([seed, 71, stream]).standard_normal(hours),
@@ -112,7 +112,7 @@ def _hourly(weather: Table, column: str, first_s: int, hours: int) -> FloatArray
     return np.asarray(values.reshape(hours, per_hour).mean(axis=1))
 
 
-def _fill_nights(index: FloatArray, day: np.ndarray) -> FloatArray:
+def _fill_nights(index: FloatArray, day: BoolArray) -> FloatArray:
     """The clear-sky index of the nearest daylight hours, joined across the night."""
     if not day.any():
         return np.full(len(index), 0.5)

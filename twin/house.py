@@ -10,17 +10,18 @@ also across `save()` and `load()`. No I/O, no wall clock.
 from __future__ import annotations
 
 import datetime as dt
-import math
 from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
 from contracts.site import SiteConfig
-from twin.battery import BatteryPack, self_use_w
+from twin.battery import BatteryPack
 from twin.calendar import epoch_s, utc
-from twin.drivers import MINUTE_S, Drivers
+from twin.commands import Commands, resolve
+from twin.drivers import MINUTE_S, Block, Drivers
 from twin.ev import Wallbox, WallboxState
+from twin.inverter import dispatch
 from twin.rooms import Rooms, building, ground_c
 from twin.scenario import Scenario
 from twin.state import (
@@ -137,45 +138,35 @@ class House:
         if until_s < self._time_s:
             raise ValueError(f"until {until.isoformat()} lies before {self.time.isoformat()}")
         self._check_inside(until_s)
-        own, wanted = self._relay_commands(actuation)
-        currents = self._current_commands(actuation)
-        battery_w = _finite("battery_power_w", actuation.battery_power_w)
-        limit = _finite("export_limit_w", actuation.export_limit_w)
-        grid_limit = self.site.grid.export_limit_w
-        self._export_limit_w = grid_limit if limit is None else min(max(limit, 0.0), grid_limit)
+        commands = resolve(self.site, actuation)
+        self._export_limit_w = commands.export_limit_w
         while self._time_s < until_s:
             end = min(until_s, (self._time_s // MINUTE_S + 1) * MINUTE_S, self._next_ev_s)
-            self._substep(end - self._time_s, own, wanted, currents, battery_w)
+            self._substep(end - self._time_s, commands)
             self._time_s = end
             if end >= self._next_ev_s:
                 self._meet_cars()
         return self.observe()
 
-    def _substep(
-        self,
-        dt_s: int,
-        own: BoolArray,
-        wanted: BoolArray,
-        currents: list[float | None],
-        battery_w: float | None,
-    ) -> None:
+    def _substep(self, dt_s: int, commands: Commands) -> None:
         time_s, minute = self._time_s, self._time_s // MINUTE_S
         block = self._drivers.block(minute)
         row = minute - block.first_minute
         rooms, totals, now = self._rooms, self._sum, self._now
         hours = dt_s / 3600.0
 
-        heat_w = self._switch(time_s, own, wanted, self._measured(block, row), block.setpoint_c[row])
+        lift_k = self._measured(block, row) - block.setpoint_c[row]
+        heat_w = self._switch(time_s, commands.own_rule, commands.wanted, lift_k)
         heating_w = float(heat_w.sum())
         base_w = float(block.base_load_w[row])
         available_w = float(block.pv_w[row])
         ev_w = [
             box.wanted_w(time_s, dt_s, current)
-            for box, current in zip(self._boxes, currents, strict=True)
+            for box, current in zip(self._boxes, commands.currents_a, strict=True)
         ]
         load_w = base_w + heating_w + sum(ev_w)
-        pv_w, battery, lost_w = self._inverter(load_w, available_w, battery_w, dt_s)
-        excess_w = load_w + battery - pv_w - self.site.grid.import_limit_w
+        pv_w, flow = dispatch(self.site, self._pack, commands, load_w, available_w, dt_s)
+        excess_w = load_w + flow.ac_w - pv_w - self.site.grid.import_limit_w
         if excess_w > 0.0 and sum(ev_w) > 0.0:
             for k, box in enumerate(self._boxes):
                 if ev_w[k] > 0.0 and excess_w > 0.0:
@@ -183,7 +174,7 @@ class House:
                     excess_w -= ev_w[k] - reduced
                     ev_w[k] = reduced
             load_w = base_w + heating_w + sum(ev_w)
-            pv_w, battery, lost_w = self._inverter(load_w, available_w, battery_w, dt_s)
+            pv_w, flow = dispatch(self.site, self._pack, commands, load_w, available_w, dt_s)
         if self._pack is not None:
             self._pack.apply(self._pack.flow(battery), dt_s)
         for box, power in zip(self._boxes, ev_w, strict=True):
@@ -217,7 +208,7 @@ class House:
         totals["worst_below_k"] = max(totals["worst_below_k"], float(below.max()))
         totals["over_fuse_s"] += dt_s if grid_w > self.site.grid.import_limit_w + 1e-6 else 0
         totals["curtailed_wh"] += (available_w - pv_w) * hours
-        totals["battery_lost_wh"] += lost_w * hours
+        totals["battery_lost_wh"] += flow.lost_w * hours
         totals["gained_wh"] += heat.into_rooms_w * hours
         totals["lost_wh"] += heat.lost_w * hours
         now.update(
@@ -226,56 +217,20 @@ class House:
         )  # fmt: skip
         self._ev_w = ev_w
 
-    def _inverter(
-        self, load_w: float, available_w: float, command_w: float | None, dt_s: int
-    ) -> tuple[float, float, float]:
-        """PV used, battery power (+ charge) and battery loss, W, within every limit of the device.
-
-        Order: BMS limits, no grid charging where the site forbids it, the inverter's AC limit, the
-        export limit (less discharge first, then less PV).
-        """
-        limit = self.site.inverter.ac_limit_w
-        pack = self._pack
-        battery = 0.0
-        if pack is not None:
-            if command_w is None:
-                spec = pack.spec
-                surplus = available_w - load_w
-                battery = self_use_w(pack, surplus, dt_s, spec.soc_min, spec.soc_max)
-            else:
-                discharge, charge = pack.limits_w(dt_s)
-                if not pack.spec.grid_charge:
-                    charge = min(charge, available_w)
-                battery = min(max(command_w, -discharge), charge)
-            battery = min(max(battery, min(0.0, available_w - limit)), limit + available_w)
-            export = available_w - battery - load_w
-            if export > self._export_limit_w and battery < 0.0:
-                battery = min(0.0, battery + export - self._export_limit_w)
-            flow = pack.flow(battery)
-            battery, lost_w = flow.ac_w, flow.lost_w
-        else:
-            lost_w = 0.0
-        export = available_w - battery - load_w
-        pv_w = available_w - max(0.0, export - self._export_limit_w)
-        return min(max(pv_w, 0.0), available_w), battery, lost_w
-
-    def _measured(self, block: Any, row: int) -> FloatArray:
+    def _measured(self, block: Block, row: int) -> FloatArray:
         error = self._bias + block.sensor_error_c[row]
         return np.asarray(np.round(self._rooms.air_c + error, 1))
 
     def _switch(
-        self,
-        time_s: int,
-        own: BoolArray,
-        wanted: BoolArray,
-        measured: FloatArray,
-        setpoint: FloatArray,
+        self, time_s: int, own: BoolArray, wanted: BoolArray, lift_k: FloatArray
     ) -> FloatArray:
-        """Move the relays (commands, else thermostats) and return each room's heating power, W."""
+        """Move the relays (commands, else thermostats) and return each room's heating power, W.
+
+        lift_k : measured temperature above the thermostat's set-point
+        """
         low, high = HYSTERESIS_K
         relay = self._relay
-        lift = measured - setpoint
-        thermostat = (lift < low) | (relay & (lift <= high))
+        thermostat = (lift_k < low) | (relay & (lift_k <= high))
         change = np.where(own, thermostat, wanted) != relay
         if change.any():
             change &= time_s - self._switched_s >= RELAY_LOCK_S
@@ -291,24 +246,6 @@ class House:
             (box.next_change_s(self._time_s) for box in self._boxes), default=2**62
         )
 
-    def _relay_commands(self, actuation: Actuation) -> tuple[BoolArray, BoolArray]:
-        """Which relays follow their own rule, and the commanded state of the others."""
-        unknown = set(actuation.relays) - set(self._ids)
-        if unknown:
-            raise ValueError(f"relays: {min(unknown)!r} is no room of the site")
-        commands = [actuation.relays.get(room) for room in self._ids]
-        own = np.array([command is None for command in commands])
-        return own, np.array([bool(command) for command in commands])
-
-    def _current_commands(self, actuation: Actuation) -> list[float | None]:
-        unknown = set(actuation.ev_current_a) - {box.spec.id for box in self._boxes}
-        if unknown:
-            raise ValueError(f"ev_current_a: {min(unknown)!r} is no car of the site")
-        return [
-            _finite(f"ev_current_a.{box.spec.id}", actuation.ev_current_a.get(box.spec.id))
-            for box in self._boxes
-        ]
-
     def _check_inside(self, time_s: int) -> None:
         low, high = self.scenario.simulated_from_s, self.scenario.simulated_to_s
         if not low <= time_s <= high:
@@ -317,7 +254,7 @@ class House:
                 f"({utc(low).isoformat()} to {utc(high).isoformat()})"
             )
 
-    def _block_row(self) -> tuple[Any, int]:
+    def _block_row(self) -> tuple[Block, int]:
         """Driver values at the current time; at the very end of the scenario the last minute."""
         minute = min(self._time_s, self.scenario.simulated_to_s - 1) // MINUTE_S
         block = self._drivers.block(minute)
@@ -444,12 +381,6 @@ class House:
         self._sum = {name: float(state["counters"][name]) for name in COUNTERS}
         self._now = {name: float(state["powers"][name]) for name in POWERS}
         self._meet_cars()
-
-
-def _finite(name: str, value: float | None) -> float | None:
-    if value is not None and not math.isfinite(value):
-        raise ValueError(f"{name} is {value!r}; give a finite number or None")
-    return value
 
 
 def _ev_observation(box: Wallbox, power_w: float) -> EvObservation:

@@ -142,11 +142,13 @@ def plot_days(
     store.set_ylim(0, 100)
     store.set_ylabel("%")
     third = store.twinx()
-    third.plot(when, recording.battery_w / 1000, color="0.5", lw=0.8, label="battery (+ charge), kW")
+    third.plot(
+        when, recording.battery_w / 1000, color="0.5", lw=0.8, label="battery (+ charge), kW"
+    )
     third.legend(loc="upper right", fontsize=8)
     store.legend(loc="upper left", fontsize=8)
     store.xaxis.set_major_formatter(
-        ConciseDateFormatter(store.xaxis.get_major_locator(), tz=zone)  # type: ignore[no-untyped-call]
+        ConciseDateFormatter(store.xaxis.get_major_locator(), tz=zone)
     )
     figure.suptitle(title or f"{site.site}: scenario {scenario.name}")
     if path is not None:

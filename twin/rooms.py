@@ -180,8 +180,8 @@ class Rooms:
     ) -> Heat:
         """Advance by dt_s <= 60 s (explicit Euler; the fastest store has about 7 minutes).
 
-        heat_w into the core of the floor, gain_w (people, appliances) into the air, sun_w on the closed-blind-
-        free windows, opened 0..1 a window, all of shape (rooms,).
+        heat_w into the core of the floor, gain_w (people, appliances) into the air, sun_w behind
+        the glass with open blinds, opened windows 0..1, all of shape (rooms,).
         """
         built = self.built
         air, floor, core, wall = self.air_c, self.floor_c, self.core_c, self.wall_c

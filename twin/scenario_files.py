@@ -212,7 +212,7 @@ def _meta(path: Path) -> dict[str, Any]:
 
 
 def read_folder(folder: Path) -> Scenario:
-    """Read and check a scenario folder; ValueError names file, column and row of the first fault."""
+    """Read and check a folder; ValueError names file, column and row of the first fault."""
     if not folder.is_dir():
         raise ValueError(f"{folder}: is no folder; give a scenario folder")
     meta = _meta(folder / "scenario.json")
@@ -286,8 +286,12 @@ def write_folder(scenario: Scenario, folder: Path) -> Path:
     if scenario.forecasts is not None:
         table = scenario.forecasts
         rows = [
-            [_iso(int(i)), _iso(int(t)), *(repr(float(table.columns[c][k])) for c in WEATHER_COLUMNS)]
-            for k, (i, t) in enumerate(zip(table.issued_s, table.times_s, strict=True))
+            [
+                _iso(int(table.issued_s[k])),
+                _iso(int(table.times_s[k])),
+                *(repr(float(table.columns[name][k])) for name in WEATHER_COLUMNS),
+            ]
+            for k in range(len(table.times_s))
         ]
         _write(folder / "weather_forecast.csv", ("issued", "time", *WEATHER_COLUMNS), rows)
     return folder

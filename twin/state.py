@@ -83,11 +83,12 @@ class Observation:
 class Truth:
     """What no device reports: for tests, plots and scores, never for the controller.
 
-    Temperatures are noiseless, degC: air, floor surface, heated core of the floor, walls. Counters run from the house's start: comfort_below_kh and
-    comfort_above_kh sum K*h outside the band over all rooms; over_fuse_s is time above the import
-    limit; curtailed_wh PV that was not used; lost_wh heat that left the building;
-    gained_wh heat that entered the rooms (heating, people, appliances, sun); stored_wh heat in the
-    building above 0 degC.
+    Temperatures are noiseless, degC: air, floor surface, heated core of the floor, walls. Counters
+    run from the house's start: comfort_below_kh and comfort_above_kh sum K*h outside the band over
+    all rooms, worst_below_k is the deepest; over_fuse_s is time above the import limit, s;
+    curtailed_wh PV that was not used; lost_wh heat that left the building; gained_wh heat that
+    entered the rooms (heating, people, appliances, sun); stored_wh heat in the building above
+    0 degC.
     """
 
     time: dt.datetime

@@ -51,7 +51,8 @@ def sun_path(
     zenith = position["apparent_zenith"].to_numpy()
     turbidity = pvlib.clearsky.lookup_linke_turbidity(index, latitude, longitude).to_numpy()
     air_mass = pvlib.atmosphere.get_relative_airmass(np.minimum(zenith, 90.0))
-    absolute = pvlib.atmosphere.get_absolute_airmass(air_mass, pvlib.atmosphere.alt2pres(altitude_m))
+    pressure = pvlib.atmosphere.alt2pres(altitude_m)
+    absolute = pvlib.atmosphere.get_absolute_airmass(air_mass, pressure)
     extra = pvlib.irradiance.get_extra_radiation(index).to_numpy()
     with np.errstate(divide="ignore", invalid="ignore"):
         clear = pvlib.clearsky.ineichen(zenith, absolute, turbidity, altitude_m, extra)
@@ -150,7 +151,7 @@ def pv_power_w(
 
 
 def inverter_ac_w(dc_w: FloatArray, inverter: Inverter) -> FloatArray:
-    """AC power of a DC power (PVWatts inverter curve), W, shape (n,), 0 below the start-up power."""
+    """AC power of a DC power (PVWatts inverter curve), W, shape (n,); 0 below start-up."""
     with np.errstate(divide="ignore", invalid="ignore"):
         ac = pvlib.inverter.pvwatts(
             dc_w, inverter.ac_limit_w / inverter.efficiency, inverter.efficiency

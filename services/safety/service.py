@@ -280,7 +280,11 @@ def _proposal(state: ServiceState, data: command.Proposed, event: Event) -> Prop
 
 
 def _own_proposal(proposal: dict[str, Any], state: ServiceState) -> command.Proposed:
-    mode = state.core.mode
+    reason = (
+        "limits: what was granted before no longer fits them"
+        if state.core.mode == "normal"
+        else f"fallback controller in mode {state.core.mode}: {', '.join(state.core.reasons)}"
+    )
     return command.Proposed(
         device=proposal["device"],
         kind=proposal["kind"],
@@ -289,7 +293,7 @@ def _own_proposal(proposal: dict[str, Any], state: ServiceState) -> command.Prop
         expires=_t(proposal["expires_s"]),
         until=_t(proposal["until_s"]),
         origin="fallback",
-        reason=f"fallback controller in mode {mode}: {', '.join(state.core.reasons) or 'healthy'}",
+        reason=reason,
         because=(state.tick,),
     )
 

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import ast
-import copy
 import os
 import random
 import resource
@@ -22,7 +21,8 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import product
+from importlib import import_module
+from itertools import islice, product
 from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Any
@@ -89,12 +89,13 @@ class Mutant:
 
 def mutants(module: str) -> Iterator[Mutant]:
     """Every mutant of a module of the core."""
-    tree = ast.parse((CORE / f"{module}.py").read_text(encoding="utf-8"))
+    source = (CORE / f"{module}.py").read_text(encoding="utf-8")
+    tree = ast.parse(source)
     places = dict(_places(tree, "module"))
     for index, node in enumerate(ast.walk(tree)):
         for change in _changes(node):
-            changed = copy.deepcopy(tree)
-            target = next(item for at, item in enumerate(ast.walk(changed)) if at == index)
+            changed = ast.parse(source)
+            target = next(islice(ast.walk(changed), index, None))
             before = ast.unparse(target)
             change(target)
             # A statement that becomes another kind of node is rewritten in its parent.
@@ -197,8 +198,9 @@ class Bench:
         self.core = {name: _compiled(CORE / f"{name}.py") for name in MODULES}
         self.tests = {name: _compiled(HERE / f"{name}.py") for name in set(TESTS.values())}
         self.house = _compiled(HERE / "safety_house.py")
+        import_module("pytest")  # once here instead of once a child
         for name in MODULES:
-            __import__(f"{PACKAGE}.{name}")
+            import_module(f"{PACKAGE}.{name}")
 
     def noticed_by(self, mutant: Mutant | None) -> str | None:
         """Name of the first test that fails with the mutant in place; None when none does."""

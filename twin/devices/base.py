@@ -8,6 +8,7 @@ clock, so that a simulated day means the same at any speed.
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -86,3 +87,10 @@ def known(value: float | None) -> float | None:
 def write_time(at: datetime) -> str:
     """``2026-01-15T06:00:00Z``."""
     return at.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+async def stop(task: asyncio.Task[None]) -> None:
+    """Cancel a task until it has ended: Python 3.11's ``wait_for`` may swallow one cancellation."""
+    while not task.done():
+        task.cancel()
+        await asyncio.wait([task], timeout=0.2)

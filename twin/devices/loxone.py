@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 
 import aiomqtt
 
-from twin.devices.base import Observation, known, write_time
+from twin.devices.base import Observation, known, stop, write_time
 
 TIMEOUT_S = 2.0
 
@@ -64,9 +64,7 @@ class LoxoneTwin:
     async def close(self) -> None:
         """Disconnect."""
         if self._task is not None:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
+            await stop(self._task)
             self._task = None
 
     async def publish(self, observation: Observation) -> bool:

@@ -8,6 +8,7 @@ The wall clock is used for I/O time-outs only: time always comes from the device
 
 from __future__ import annotations
 
+import asyncio
 import math
 import time
 from dataclasses import dataclass
@@ -46,6 +47,8 @@ class Actuator(Protocol):
     """One commandable device."""
 
     device: str
+    tolerance: int
+    """How far a read-back may differ from what was applied: the device's own resolution."""
 
     async def apply(self, value: int | None, until: datetime, command_id: str) -> bool:
         """Set ``value`` until the lease ends; None hands the device back to its own rules now.
@@ -121,3 +124,10 @@ def write_time(at: datetime) -> str:
     if at.tzinfo is None:
         raise ValueError(f"time {at} has no zone; use datetime(..., tzinfo=UTC)")
     return at.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+async def stop(task: asyncio.Task[None]) -> None:
+    """Cancel a task until it has ended: Python 3.11's ``wait_for`` may swallow one cancellation."""
+    while not task.done():
+        task.cancel()
+        await asyncio.wait([task], timeout=0.2)

@@ -107,6 +107,7 @@ class LoxoneMiniserver:
             ("outdoor_c", "ghi_w_m2", "wind_m_s")
         )
         self._clock: datetime | None = None
+        self._heard_state = False  # on this connection
         self._waiting: list[tuple[datetime, asyncio.Future[None]]] = []
         self._wishes: dict[str, _Wish] = {}  # by command id, while the echo is awaited
         self._leases: dict[str, _Wish] = {}  # by room, the last command that was obeyed
@@ -120,6 +121,7 @@ class LoxoneMiniserver:
             (f"{self._root}/state", f"{self._root}/room/+/relay/state", f"{self._root}/clock"),
             self._on_message,
             greeting=f"{self._root}/request",
+            on_up=self._on_up,
             username=username,
             password=password,
         )
@@ -217,7 +219,12 @@ class LoxoneMiniserver:
         except (ValueError, RecursionError) as error:
             self._faults[str(error).split(":")[0]] += 1
 
+    def _on_up(self) -> None:
+        self._heard_state = False
+
     def _on_clock(self, at: datetime) -> None:
+        if not self._heard_state:
+            return  # this update began before we subscribed: its states are not in
         self._clock = at
         for wanted, future in self._waiting:
             if at >= wanted and not future.done():
@@ -225,6 +232,7 @@ class LoxoneMiniserver:
 
     def _on_state(self, document: dict[str, object]) -> None:
         at = parse_time(document.get("time"), "state.time")
+        self._heard_state = True
         bounds = {"outdoor_c": OUTDOOR_C, "ghi_w_m2": GHI_W_M2, "wind_m_s": WIND_M_S}
         for field, (low, high) in bounds.items():
             if field in document:
@@ -307,6 +315,8 @@ class LoxoneMiniserver:
 
 class Relay:
     """A room's heating relay: 1 on, 0 off, None the Miniserver's thermostat."""
+
+    tolerance = 0
 
     def __init__(self, miniserver: LoxoneMiniserver, room: str) -> None:
         self._miniserver = miniserver

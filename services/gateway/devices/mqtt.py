@@ -9,11 +9,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 
 import aiomqtt
 
-from services.gateway.devices.base import Backoff, DeviceUnavailable
+from services.gateway.devices.base import Backoff, DeviceUnavailable, stop
 
 LOG = logging.getLogger(__name__)
 TIMEOUT_S = 2.0
@@ -31,6 +30,7 @@ class MqttLink:
         on_message: Callable[[str, bytes], None],
         *,
         greeting: str | None = None,
+        on_up: Callable[[], None] = lambda: None,
         username: str | None = None,
         password: str | None = None,
         timeout_s: float = TIMEOUT_S,
@@ -42,6 +42,7 @@ class MqttLink:
         self._topics = tuple(topics)
         self._on_message = on_message
         self._greeting = greeting  # topic of an empty message after every connection
+        self._on_up = on_up  # called after every connection, before the first message
         self._username = username
         self._password = password
         self._timeout_s = timeout_s
@@ -66,9 +67,7 @@ class MqttLink:
     async def close(self) -> None:
         """Disconnect and stop; may be called twice."""
         if self._task is not None:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
+            await stop(self._task)
             self._task = None
 
     @property
@@ -103,6 +102,7 @@ class MqttLink:
                 ) as client:
                     for topic in self._topics:
                         await client.subscribe(topic)
+                    self._on_up()
                     self._client = client
                     self._up.set()
                     backoff.succeeded()

@@ -17,11 +17,14 @@ Relay = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Column:
-    """One schedule over the relay steps of one room: its own cost and its temperatures."""
+    """One schedule over the relay steps of one room: its own cost and where it ends.
+
+    `end_c` holds the temperature of each node at the end of the relay steps.
+    """
 
     relay: Relay
     cost_eur: float
-    air_c: Floats
+    end_c: Floats
 
 
 def relay_steps(house: House) -> int:
@@ -50,23 +53,23 @@ class RoomPricer:
         self.tilt = np.zeros(steps)
 
     def search(
-        self, on_cost_eur: Floats, end_slope: float, width_k: float, labels: int
+        self, on_cost_eur: Floats, end_slope: Floats, width_k: float, labels: int
     ) -> tuple[Column, float]:
         """(best schedule found, its priced cost) for the cost of each on-step."""
         on_cost = on_cost_eur + self.churn
         heat_price = np.full(self.steps, float(np.median(on_cost / self.cells.gain)))
         found = self.cells.price(
-            on_cost, heat_price, self.drift, end=self._end(end_slope), width_k=width_k,
+            on_cost, heat_price, self.drift, end=self._end(float(end_slope[0])), width_k=width_k,
             labels=labels,
         )
         return self.column(found.schedule), found.cost_eur + self.churn_base_eur
 
     def certify(
-        self, on_cost_eur: Floats, end_slope: float, gap_fraction: float
+        self, on_cost_eur: Floats, end_slope: Floats, gap_fraction: float
     ) -> tuple[Column, float, float]:
         """(best schedule, its priced cost, true lower bound on any schedule's priced cost)."""
         found = price_room(
-            self._pricing(end_slope), on_cost_eur + self.churn, gap_fraction=gap_fraction,
+            self._pricing(float(end_slope[0])), on_cost_eur + self.churn, gap_fraction=gap_fraction,
             corridor=self.corridor,
         )
         self.corridor = found.corridor
@@ -86,7 +89,7 @@ class RoomPricer:
                 self.cells.decay[step] * air[step] + self.cells.gain[step] * relay[step]
                 + self.drift[step]
             )
-        return Column(relay, column_cost(room, relay, air, self.whole), air)
+        return Column(relay, column_cost(room, relay, air, self.whole), air[-1:])
 
     def _end(self, slope: float) -> tuple[float, float, float]:
         if not self.whole:

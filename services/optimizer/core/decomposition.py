@@ -49,11 +49,9 @@ def first_prices(house: House, master: Master) -> Floats:
         duty = np.clip(hold / np.maximum(room.heat_k[:, 0], 1e-9), 0.0, 1.0)[: master.steps]
         for rows, coefficient in master.entries[room.index]:
             model.put(rows[: master.steps], one[0], coefficient * room.power_kw * duty)
-        if master.tail_rows:
-            gain = room.transition[master.steps, :, 0]
-            model.put(
-                master.tail_rows[room.index], one[0], -gain * room.low_c[master.steps - 1]
-            )
+        guess = np.full(room.nodes, room.low_c[master.steps - 1])
+        for rows, gain in master.tail_links[room.index]:
+            model.put(rows, one[0], -gain @ guess)
     return model.solve("glop").duals[: master.base.rows]
 
 
@@ -134,7 +132,7 @@ class _Decomposition:
         for pricer in self.pricers:
             room = pricer.room.index
             column, cost = pricer.search(
-                prices.on_cost_eur[room], float(prices.end_slope_eur_per_k[room]), *self.effort
+                prices.on_cost_eur[room], prices.end_slope_eur_per_k[room], *self.effort
             )
             value += cost
             fresh += int(self.master.add(room, column))
@@ -144,7 +142,7 @@ class _Decomposition:
 
     def _price_one(self, room: int, prices: Prices) -> bool:
         column, _ = self.pricers[room].search(
-            prices.on_cost_eur[room], float(prices.end_slope_eur_per_k[room]), *self.effort
+            prices.on_cost_eur[room], prices.end_slope_eur_per_k[room], *self.effort
         )
         self.done.priced += 1
         return self.master.add(room, column)
@@ -156,7 +154,7 @@ class _Decomposition:
         for pricer in self.pricers:
             room = pricer.room.index
             column, _, lower = pricer.certify(
-                prices.on_cost_eur[room], float(prices.end_slope_eur_per_k[room]), self.room_gap
+                prices.on_cost_eur[room], prices.end_slope_eur_per_k[room], self.room_gap
             )
             self.master.add(room, column)
             bound += lower

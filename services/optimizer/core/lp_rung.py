@@ -16,7 +16,7 @@ from services.optimizer.core.assemble import (
 )
 from services.optimizer.core.house import House
 from services.optimizer.core.linear_model import LinearModel, Solution, SolverFailed
-from services.optimizer.core.room_rows import build_rooms
+from services.optimizer.core.room_rows import RoomColumns, build_rooms
 from services.optimizer.core.rounding import round_relays
 from services.optimizer.core.site_rows import SiteRows, build_site
 
@@ -34,6 +34,7 @@ class Relaxation:
     solution: Solution
     site: SiteRows
     bound: float
+    rooms: list[RoomColumns]
 
 
 def solve_relaxation(house: House) -> Relaxation:
@@ -49,7 +50,7 @@ def solve_relaxation(house: House) -> Relaxation:
         air[index, 0] = house.rooms[index].start_c[0]
         air[index, 1:] = values[columns.band] + values[columns.above] - values[columns.below]
     bound = model.dual_bound(solution.duals) + house.problem.grid.fixed_fee_eur
-    return Relaxation(np.clip(duty, 0.0, 1.0), air, solution, site, bound)
+    return Relaxation(np.clip(duty, 0.0, 1.0), air, solution, site, bound, rooms)
 
 
 @dataclass(frozen=True)

@@ -23,10 +23,10 @@ Ints = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Prices:
-    """What the master asks of a room: EUR per on-step and EUR per K at the relay steps' end."""
+    """What the master asks of a room: EUR per on-step, EUR per K of each node at the relays' end."""
 
     on_cost_eur: Floats
-    end_slope_eur_per_k: Floats
+    end_slope_eur_per_k: list[Floats]
     convexity_eur: Floats
 
 
@@ -38,14 +38,33 @@ class Master:
         self.steps = steps
         self.base = LinearModel()
         self.site: SiteRows = build_site(self.base, house)
+        self.site_rows = self.base.rows
         self.tail: list[RoomColumns] = []
         self.tail_rows: list[Ints] = []
         if steps < house.steps:
             self.tail, self.tail_rows = build_tail(self.base, house, self.site, steps)
         self.entries = [self.site.heat_entries(house, room.index) for room in house.rooms]
+        self.tail_links = [self._links(room) for room in range(len(house.rooms))]
         self.columns: list[list[Column]] = [[] for _ in house.rooms]
         self._known: list[set[bytes]] = [set() for _ in house.rooms]
         self.count = 0
+
+    def _links(self, index: int) -> list[tuple[Ints, Floats]]:
+        """(rows, gain (rows, nodes)) of the tail's first step that feel this room's end."""
+        if not self.tail_rows:
+            return []
+        room = self.house.rooms[index]
+        links = [(self.tail_rows[index], room.transition[self.steps])]
+        for other in self.house.rooms:
+            if index in other.neighbour_gain:
+                gain = np.zeros((other.nodes, room.nodes))
+                gain[:, 0] = other.neighbour_gain[index][self.steps]
+                links.append((self.tail_rows[other.index], gain))
+        return links
+
+    def replace(self, room: int, columns: list[Column]) -> None:
+        """Put re-priced columns (same schedules, same order) in place of a room's columns."""
+        self.columns[room] = columns
 
     def add(self, room: int, column: Column) -> bool:
         """Add a schedule; False when the master has it already."""
@@ -72,11 +91,8 @@ class Master:
                 on = np.flatnonzero(column.relay)
                 for rows, coefficient in self.entries[room.index]:
                     model.put(rows[on], variable, coefficient * room.power_kw)
-                if self.tail_rows:
-                    gain = room.transition[self.steps, :, 0]
-                    model.put(
-                        self.tail_rows[room.index], variable, -gain * column.air_c[self.steps]
-                    )
+                for rows, gain in self.tail_links[room.index]:
+                    model.put(rows, variable, -gain @ column.end_c)
         return model, chosen, convexity
 
     def solve(self) -> tuple[Solution, list[Ints], Prices]:
@@ -88,11 +104,10 @@ class Master:
     def prices(self, duals: Floats, convexity: Floats) -> Prices:
         """Prices for the rooms out of the duals of the base rows."""
         on_cost = np.zeros((len(self.columns), self.steps))
-        slope = np.zeros(len(self.columns))
+        slope = [np.zeros(room.nodes) for room in self.house.rooms]
         for room in self.house.rooms:
             for rows, coefficient in self.entries[room.index]:
                 on_cost[room.index] -= coefficient * room.power_kw * duals[rows[: self.steps]]
-            if self.tail_rows:
-                gain = room.transition[self.steps, :, 0]
-                slope[room.index] = gain @ duals[self.tail_rows[room.index]]
+            for rows, gain in self.tail_links[room.index]:
+                slope[room.index] = slope[room.index] + duals[rows] @ gain
         return Prices(on_cost, slope, convexity)

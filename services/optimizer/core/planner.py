@@ -13,11 +13,15 @@ from services.optimizer.core.assemble import (
     read_decisions,
     solution_marginal_price,
 )
+from services.optimizer.core.coupled_run import CoupledRun
 from services.optimizer.core.decomposition import decompose
 from services.optimizer.core.house import House, compile_house
 from services.optimizer.core.lp_rung import finish, lp_plan
 
 Floats = NDArray[np.float64]
+EXACT = "this problem exactly: binary relays, minimum times, switching costs (Lagrangian bound)"
+RELAXED = "this problem: coupled rooms, bound by the LP relaxation (relays as fractions)"
+
 
 @dataclass(frozen=True)
 class WorkBudget:
@@ -29,6 +33,7 @@ class WorkBudget:
 
     pricing_rounds: int = 14
     target_gap: float = 1e-3
+    corrections: int = 4
     rung: Rung = "full"
 
 
@@ -48,11 +53,16 @@ def plan(
     """Plan one house. Never infeasible: wishes that cannot be met are priced and named."""
     budget = budget or WorkBudget()
     house = compile_house(problem)
-    if budget.rung == "lp_rounded" or not house.rooms or house.coupled:
+    if budget.rung == "lp_rounded" or not house.rooms:
         return lp_plan(house, seed=seed)
     aligned = align_relays(house, warm.plan) if warm is not None else None
     rounds = budget.pricing_rounds if budget.rung == "full" else max(2, budget.pricing_rounds // 4)
-    found = decompose(house, rounds, budget.target_gap, aligned)
+    if house.coupled:
+        found = CoupledRun(house).run(rounds, budget.corrections)
+        certificate = RELAXED
+    else:
+        found = decompose(house, rounds, budget.target_gap, aligned)
+        certificate = EXACT
     placement, total = finish(house, found.relays)
     decisions = read_decisions(
         house, placement.site, placement.site.scenarios[0], placement.solution.values, found.relays
@@ -64,7 +74,7 @@ def plan(
         budget.rung,
         total,
         found.bound_eur,
-        "this problem exactly: binary relays, minimum times, switching costs (Lagrangian bound)",
+        certificate,
         WorkDone(
             pricing_rounds=found.rounds, rooms_priced=found.priced, columns=found.columns,
             lp_solves=found.lp_solves + 1, warm_columns=found.warm_columns,

@@ -6,7 +6,7 @@ so comfort needs no rows of its own.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,13 +21,17 @@ Ints = NDArray[np.int64]
 
 @dataclass
 class RoomColumns:
-    """Columns of one room; air = band + above - below at each step end."""
+    """Columns of one room; air = band + above - below at each step end.
+
+    `dynamics` holds the rows of each node; their duals are minus the value of a kelvin.
+    """
 
     relay: Ints
     band: Ints
     below: Ints
     above: Ints
     mass: Ints | None
+    dynamics: list[Ints] = field(default_factory=list)
 
 
 def temperature_limits(house: House) -> tuple[list[Floats], list[Floats]]:
@@ -129,6 +133,7 @@ def _dynamics_rows(
                 constant[0] += gain[0, node] * house.rooms[other].start_c[0]
         rows = model.add_rows(house.steps - first, constant, constant)
         first_rows.append(rows[0])
+        own.dynamics.append(rows)
         if node == 0:
             _put_air(model, rows, own, slice(None), -1.0)
         elif own.mass is not None:

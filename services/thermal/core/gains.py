@@ -8,23 +8,30 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contracts.thermal_model import HouseModel
+from services.thermal.core.history import cold_factor
+from services.thermal.core.parametrise import COLD
 from services.thermal.core.solar import internal_gains, solar_gains
 
 Array = NDArray[np.float64]
 WIND_REFERENCE_C = 21.0
 
 
-def heat_by_room(model: HouseModel, heat_w: Mapping[str, Array], steps: int) -> Array:
-    """(steps, rooms) heat into the emitters from measured power series by room name or `heat`.
+def heat_by_room(model: HouseModel, heat_w: Mapping[str, Array], outside_c: Array) -> Array:
+    """(steps, rooms) heat into the emitters, W, from measured series (steps,) by name.
 
-    A series named after the room's own emitter (`heat_<room>`) or shared (`heat`, `heat_shared`)
-    counts with its share; the other sources of `heat_shares` belong to `metered_gains`.
+    A series named after the room's own emitter (`heat_<room>`) or shared (`heat`) counts with its
+    share. A source ending in `@cold` is that series times `cold_factor(outside_c)`: the heat of a
+    valve behind a heating curve. The other sources of `heat_shares` belong to `gains_by_room`.
     """
-    result = np.zeros((steps, len(model.rooms)))
+    result = np.zeros((len(outside_c), len(model.rooms)))
+    factor = cold_factor(outside_c)
     for i, room in enumerate(model.rooms):
         for share in room.heat_shares:
-            if is_heating(share.source) and share.source in heat_w:
-                result[:, i] += share.fraction * np.asarray(heat_w[share.source])
+            series = heat_w.get(share.source.removesuffix(COLD))
+            if series is None or not is_heating(share.source):
+                continue
+            curve = factor if share.source.endswith(COLD) else 1.0
+            result[:, i] += share.fraction * curve * np.asarray(series)
     return result
 
 

@@ -37,6 +37,7 @@ METHOD = "multi-step prediction error, L-BFGS with adjoint gradient"
 HORIZON_S = 24 * 3600
 STRIDE_S = 4 * 3600
 LONG_HISTORY_DAYS = 60.0
+SHORT_HISTORY_DAYS = 21.0
 STEP_TARGET_S = 900
 STEP_TARGET_LONG_S = 1800
 HOLD_OUT_FRACTION = 0.25
@@ -276,63 +277,90 @@ def resolution(temperature_c: Array) -> float:
     return float(np.clip(np.quantile(steps, 0.02), 0.01, 0.5)) if steps.size > 50 else 0.1
 
 
+CANDIDATES: Mapping[str, Mapping[str, bool]] = {
+    "one node": {"two_nodes": False},
+    "two nodes": {},
+    "two nodes, emitter lag": {"emitter_lag": True},
+    "two nodes, emitter lag, heated floor": {"emitter_lag": True, "floor_heating": True},
+    "two nodes, heating curve": {"hydronic": True},
+    "two nodes, emitter lag, heating curve": {"emitter_lag": True, "hydronic": True},
+}
+
+
+def candidate(label: str, room: str, own_heat: bool, shared_heat: bool) -> RoomStructure:
+    """Structure of a room under a candidate, without what its heating cannot have."""
+    flags = dict(CANDIDATES[label])
+    if not (own_heat or shared_heat):
+        flags = {k: v for k, v in flags.items() if k == "two_nodes"}
+    elif not own_heat:
+        flags.pop("hydronic", None)
+    return RoomStructure(room, **flags)
+
+
 def choose_structures(
     task: Task, split: int
 ) -> tuple[list[RoomStructure], dict[str, dict[str, float]], int]:
-    """Fit the whole house under each candidate; every room keeps the one that predicts the
-    held-out part best, the simpler one unless the next is better by 2 %."""
+    """Fit the whole house under each candidate; every room keeps the one that predicts held-out
+    stretches best, the simpler one unless the next is better by 2 %.
+
+    Held out is the last quarter, or each third in turn where the history is short.
+    """
     names = task.history.rooms
-    heated = {
-        name: bool(task.own_heat[name]) or "heat" in task.shared_sources for name in names
-    }
-    candidates: dict[str, dict[str, bool]] = {
-        "one node": {"two_nodes": False},
-        "two nodes": {},
-        "two nodes, emitter lag": {"emitter_lag": True},
-        "two nodes, emitter lag, heated floor": {"emitter_lag": True, "floor_heating": True},
-    }
-    if not any(heated.values()):
-        candidates = {k: candidates[k] for k in ("one node", "two nodes")}
+    shared = "heat" in task.shared_sources
+    heated = {name: bool(task.own_heat[name]) for name in names}
+    labels = [
+        label
+        for label, flags in CANDIDATES.items()
+        if (any(heated.values()) or "hydronic" not in flags)
+        and (any(heated.values()) or shared or "emitter_lag" not in flags)
+    ]
+    steps = len(task.history.epoch_s)
+    short = steps * task.history.step_s < SHORT_HISTORY_DAYS * 86400
+    stretches = (
+        [(0, steps // 3), (steps // 3, 2 * steps // 3), (2 * steps // 3, steps)]
+        if short
+        else [(split, steps)]
+    )
     losses: dict[str, dict[str, float]] = {name: {} for name in names}
     evaluations = 0
-    for label, flags in candidates.items():
-        structures = [
-            RoomStructure(
-                name,
-                **{
-                    k: v
-                    for k, v in flags.items()
-                    if heated[name] or k not in ("emitter_lag", "floor_heating")
-                },
+    for label in labels:
+        parameters = task.parameters(
+            [candidate(label, name, heated[name], shared) for name in names]
+        )
+        windows = task.windows(parameters)
+        total = np.zeros(len(names))
+        for first, last in stretches:
+            ends = windows.origins + windows.horizon
+            inside = (windows.origins >= first) & (ends <= last)
+            outside = (ends <= first) | (windows.origins >= last)
+            if not inside.any() or not outside.any():
+                continue
+            fit = fit_house(
+                parameters, _only(windows, outside), quantum_c=task.quantum_c, rounds=2
             )
-            for name in names
-        ]
-        parameters = task.parameters(structures)
-        fit = fit_house(
-            parameters,
-            task.windows(parameters, last_origin=split - _horizon(task)),
-            quantum_c=task.quantum_c,
-            rounds=2,
-        )
-        evaluations += fit.evaluations
-        error, _ = errors_only(
-            fit.theta, parameters, task.windows(parameters, first_origin=split), fit.gain
-        )
-        shape = replace(fit.shape, delta_c=np.full(len(names), 0.3))
-        for name, loss in zip(names, robust_loss(error, shape), strict=True):
+            evaluations += fit.evaluations
+            error, _ = errors_only(fit.theta, parameters, _only(windows, inside), fit.gain)
+            shape = replace(fit.shape, delta_c=np.full(len(names), 0.3))
+            total += robust_loss(error, shape)
+        for name, loss in zip(names, total, strict=True):
             losses[name][label] = float(loss)
     chosen = []
     for name in names:
         best = "two nodes"
         if np.isfinite(losses[name][best]):
-            best = min(losses[name], key=lambda k: losses[name][k])
-            for label in candidates:
-                if losses[name][label] <= losses[name][best] * (1.0 + SIMPLER_UNLESS_BETTER_BY):
-                    best = label
-                    break
-        flags = candidates[best] if heated[name] or best == "one node" else {}
-        chosen.append(RoomStructure(name, **flags))
+            least = min(losses[name].values())
+            best = next(
+                label
+                for label in labels
+                if losses[name][label] <= least * (1.0 + SIMPLER_UNLESS_BETTER_BY)
+            )
+        chosen.append(candidate(best, name, heated[name], shared))
     return chosen, losses, evaluations
+
+
+def _only(windows: Windows, keep: NDArray[np.bool_]) -> Windows:
+    """The windows whose origins are kept."""
+    return replace(windows, origins=windows.origins[keep], weights=windows.weights[keep])
 
 
 def heater_powers(

@@ -28,8 +28,8 @@ class Windows:
 
     U[t] acts between t and t + 1. `origins` are the rows from which free runs of `horizon` steps
     start; `free_inputs` (T, m), if given, replaces the inputs in the free runs: what a forecaster
-    would have known (expected instead of measured gains). `weights` (origins, rooms) is 0 where a room has no recent measurement at the origin;
-    `valid` (T,) is False where an input was unknown.
+    would have known (expected instead of measured gains). `weights` (origins, rooms) is 0 where a
+    room has no recent measurement at the origin; `valid` (T,) is False where an input was unknown.
     """
 
     step_s: int

@@ -19,16 +19,23 @@ IntArray = NDArray[np.int64]
 
 EXPONENTIAL, LINEAR, LOGISTIC = "exponential", "linear", "logistic"
 HARMONICS = 3
+COLD = "@cold"
+"""Suffix of a heat series multiplied by (20 degC - outside) / 20 K, at least 0: a heating curve."""
 
 
 @dataclass(frozen=True)
 class RoomStructure:
-    """What a room's equations contain; chosen from data."""
+    """What a room's equations contain; chosen from data.
+
+    `hydronic`: the heat series is a valve's or a boiler's share rather than measured heat, so its
+    share is free and part of it grows with the cold outside (a heating curve).
+    """
 
     name: str
     two_nodes: bool = True
     emitter_lag: bool = False
     floor_heating: bool = False
+    hydronic: bool = False
 
 
 @dataclass(frozen=True)
@@ -195,14 +202,21 @@ def build(
 ) -> ParameterSet:
     """Parameter set of a house.
 
-    `couplings` lists (room, room, prior W/K, shrink towards 0). `own_heat` names each room's own heat series (share
-    1), `shared_sources` the series whose share in each room is unknown, with the prior share;
-    `planes` the irradiance series. Inputs are ordered: outside, one, ground, own heat per room, shared
-    sources, planes, hour harmonics.
+    `couplings` lists (room, room, prior W/K, shrink towards 0). `own_heat` names each room's own
+    heat series (share 1), `shared_sources` the series whose share in each room is unknown, with
+    the prior share; `planes` the irradiance series. Inputs are ordered: outside, one, ground, own
+    heat per room, shared sources, planes, hour harmonics.
     """
     heat_inputs = [s for room in structures for s in own_heat.get(room.name, ())]
     hours = [f"hour_{k}" for k in range(1, 2 * HARMONICS + 1)]
-    names = ["outside", "one", "ground", *dict.fromkeys(heat_inputs), *shared_sources, *planes, *hours]
+    heat_inputs += [
+        source + COLD
+        for room in structures
+        if room.hydronic
+        for source in own_heat.get(room.name, ())
+    ]
+    names = ["outside", "one", "ground", *dict.fromkeys(heat_inputs)]
+    names += [*shared_sources, *planes, *hours]
     result = ParameterSet(tuple(structures), tuple(names))
     for room in structures:
         result.air.append(result.size)
@@ -292,7 +306,8 @@ def _add_room(
         solar_mass, solar_air = out.factor(split), out.factor(split, "complement")
     for plane in planes:
         known = prior.aperture_m2.get(plane, 0.0)
-        area = positive(f"aperture_m2:{plane}", max(known, 0.3), 0.2, max(known, 0.09) / max(known, 0.3))
+        size = max(known, 0.3)
+        area = positive(f"aperture_m2:{plane}", size, 0.2, max(known, 0.09) / size)
         out.term(air, column[plane], 1.0, area, solar_air, per_air)
         if room.two_nodes:
             out.term(mass, column[plane], 1.0, area, solar_mass, per_mass)
@@ -334,7 +349,7 @@ def _add_heat(
     lag = 0
     if room.emitter_lag:
         lag = out.factor(
-            out.add(Parameter("emitter_lag_s", name, EXPONENTIAL, max(prior.emitter_lag_s, 900.0),
+            out.add(Parameter("emitter_lag_s", name, EXPONENTIAL, max(prior.emitter_lag_s, 300.0),
                               0.0, 0.7 * prior.sd_factor, -2.5, 2.5)),
             "inverse",
         )
@@ -343,12 +358,22 @@ def _add_heat(
         out.term(out.air[i], emitter, 1.0, to_air, per_air)
         if to_mass:
             out.term(out.mass[i], emitter, 1.0, to_mass, per_mass)
-    shares = [(source, 0) for source in own_heat.get(name, ())]
+    shares = [(source, 0) for source in own_heat.get(name, ()) if not room.hydronic]
+    if room.hydronic:
+        for source in own_heat.get(name, ()):
+            for series in (source, source + COLD):
+                position = out.add(
+                    Parameter(f"share:{series}", name, LINEAR, 0.5,
+                              2.0 * prior.shares.get(series, 0.5), 2.0 * prior.sd_factor, 0.0, 20.0)
+                )
+                shares.append((series, out.factor(position)))
     for source, guess in shared_sources.items():
         share = prior.shares.get(source, guess)
         size = max(share, 0.02)
-        position = out.add(Parameter(f"share:{source}", name, LINEAR, size, share / size,
-                                     2.0 * prior.sd_factor, 0.0, 1.5 / size, 0.1))
+        position = out.add(
+            Parameter(f"share:{source}", name, LINEAR, size, share / size,
+                      2.0 * prior.sd_factor, 0.0, 1.5 / size, 0.1)
+        )
         shares.append((source, out.factor(position)))
     for source, share_factor in shares:
         heating = source == "heat" or source.startswith("heat_")

@@ -19,7 +19,7 @@ from contracts.thermal_model import (
 )
 from services.thermal.core.fit import Fit
 from services.thermal.core.history import PLANES, hour_table
-from services.thermal.core.parametrise import HARMONICS, RoomPrior, coupling_key
+from services.thermal.core.parametrise import COLD, HARMONICS, RoomPrior, coupling_key
 
 Array = NDArray[np.float64]
 
@@ -90,10 +90,15 @@ def house_model(
         capacity = value("air_capacity_j_per_k")
         harmonics = np.array([value(f"gain_w:hour_{k}") for k in range(1, 2 * HARMONICS + 1)])
         gains = value("gain_w:one") + basis @ harmonics
-        shares = [HeatShare(source=source, fraction=1.0) for source in own_heat.get(name, ())]
+        own = own_heat.get(name, ())
+        free = [*shared_sources]
+        if structure.hydronic:
+            free += [source + suffix for source in own for suffix in ("", COLD)]
+            own = ()
+        shares = [HeatShare(source=source, fraction=1.0) for source in own]
         shares += [
             HeatShare(source=source, fraction=value(f"share:{source}"))
-            for source in shared_sources
+            for source in free
             if value(f"share:{source}") > 0.0
         ]
         apertures = [

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.optimizer.core.pricing import RoomPricing, is_feasible, price_room
+from services.optimizer.core.pricing import RoomPricing, is_feasible, one_node_price, price_room
 
 
 def random_room(rng: np.random.Generator, steps: int, wild: bool = False) -> RoomPricing:
@@ -109,6 +110,38 @@ def test_bound_and_schedule_against_every_schedule(seed: int) -> None:
         assert priced.lower_bound_eur <= best + 1e-9
         assert priced.cost_eur >= best - 1e-9
     assert priced.cost_eur - priced.lower_bound_eur <= 1e-3 * (abs(best) + 1.0)
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_a_very_coarse_grid_is_weak_but_never_wrong(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(one_node_price, "COARSE_SPACING_K", 1.5)
+    rng = np.random.default_rng(1000 + seed)
+    steps = int(rng.integers(6, 12))
+    room = random_room(rng, steps, wild=seed % 3 == 1)
+    price = rng.uniform(-0.1, 0.5, steps)
+    best = enumerate_best(room, price)
+    for levels in range(3):
+        monkeypatch.setattr(one_node_price, "FINEST_LEVEL", levels)
+        assert price_room(room, price, gap_fraction=0.0).lower_bound_eur <= best + 1e-9
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_convex_costs_need_every_correction(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only one schedule is allowed, so its cost is the optimum, and it is convex in the start: a
+    chord without the corrections of shift_grid lies above it."""
+    monkeypatch.setattr(one_node_price, "COARSE_SPACING_K", 1.0)
+    monkeypatch.setattr(one_node_price, "FINEST_LEVEL", seed % 3)
+    rng = np.random.default_rng(seed)
+    order = rng.integers(0, 2, 40)
+    room = replace(random_room(rng, 40), relay_fixed=order, terminal_temperature_c=np.empty(0),
+                   terminal_value_eur=np.empty(0))  # fmt: skip
+    price = rng.uniform(0.0, 0.5, 40)
+    priced = price_room(room, price, gap_fraction=0.0)
+    np.testing.assert_array_equal(priced.schedule, order)
+    assert priced.cost_eur == pytest.approx(cost_by_hand(room, price, order))
+    assert priced.lower_bound_eur <= priced.cost_eur
 
 
 @settings(max_examples=60, deadline=None)

@@ -19,11 +19,13 @@ HALVINGS = 1
 FINEST_LEVEL = 12
 """The last level; its nodes lie 0.02 mK apart."""
 
+KN=0.85
 MARGIN_COARSE_NODES = 2
 """Coarse nodes added on both sides of the living temperatures before refining them."""
 
-SLACK_SHARE = 0.5
-"""Labels above the incumbent by this share of the gap still mark temperatures worth refining."""
+SLACK_SHARES = (0.25, 1.0, 4.0)
+"""Labels above the incumbent by this share of the gap still mark temperatures worth refining; the
+next share is tried when the bound stands still."""
 
 ROUNDING_SHARE = 1e-10
 """Share of the money turned over that is given away for rounding errors (about 1e-13 in truth)."""
@@ -109,6 +111,7 @@ class _Search:
         self.bound = -np.inf
         self.nodes = 0
         self.living: list[tuple[FloatArray, FloatArray]] = []
+        self.slack_share = SLACK_SHARES[0]
         self.known = () if corridor is None else corridor.living_c
         if corridor is not None and schedules.is_feasible(room, corridor.schedule):
             self._offer(corridor.schedule.astype(np.int64))
@@ -120,15 +123,39 @@ class _Search:
         if problem.begin == steps:
             self.bound = self.cost - self._rounding()
             return
-        everywhere = np.full((steps + 1, 2), np.inf)
-        rows, _ = layout.next_nodes(
+        attempts = [(self.known, SLACK_SHARES[0])] if self.known else []
+        attempts += [((), share) for share in SLACK_SHARES]
+        for self.known, self.slack_share in attempts:
+            if not self._descend(gap_fraction, max_nodes):
+                break
+
+    def _descend(self, gap_fraction: float, max_nodes: int) -> bool:
+        """Run levels from the coarsest on; False when nothing more is to be done.
+
+        True when two levels took less than a quarter off the gap: then schedules slip out through
+        the coarse values around temperatures judged dead too early.
+        """
+        problem = self.problem
+        self.living = []
+        everywhere = np.full((problem.offset.size, 2), np.inf)
+        rows, count = layout.next_nodes(
             problem.begin, problem.offset, problem.spacing, problem.reach_low, problem.reach_high,
             -everywhere, everywhere, 0, 0, np.empty((0, 2, 5), np.int64),
         )  # fmt: skip
+        if self.nodes > 0 and self.nodes + count > max_nodes:
+            return False
         level = self._run_level(problem.spacing, rows, None)
-        while len(self.living) < FINEST_LEVEL and self.cost - self.bound > max(
-            gap_fraction * self._spending(), 2.0 * self._rounding()
-        ):
+        gaps = [self.cost - self._level_bound(level)]
+        while True:
+            if self.cost - self.bound <= max(
+                gap_fraction * self._spending(), 2.0 * self._rounding()
+            ):
+                return False
+            depth = len(gaps)
+            if depth > FINEST_LEVEL or (depth > 3 and gaps[-1] > 0.75 * gaps[-3]):
+                return True
+            if 2 < depth <= len(self.known) + 1 and gaps[-1] > KN * gaps[-2]:
+                return True
             alive_low, alive_high = self._living(level)
             spacing = level.spacing / (1 << HALVINGS)
             rows, count = layout.next_nodes(
@@ -136,16 +163,24 @@ class _Search:
                 alive_low, alive_high, MARGIN_COARSE_NODES << HALVINGS, HALVINGS, level.rows,
             )  # fmt: skip
             if self.nodes + count > max_nodes:
-                break
+                return False
             self.living.append((alive_low, alive_high))
             level = self._run_level(spacing, rows, level)
+            gaps.append(self.cost - self._level_bound(level))
+
+    def _level_bound(self, level: _Level) -> float:
+        """What this level says about the best cost, EUR, rounding errors given away."""
+        row = level.rows[self.problem.begin, self.problem.relay]
+        value = float(level.values[row[one_node.ROW_AT] - row[one_node.ROW_FIRST]])
+        return value + self.problem.prefix_cost_eur - self._rounding()
 
     def result(self) -> RoomPriced:
         """The answer, with the corridor for a later pricing."""
         schedule = self.schedule.astype(np.uint8)
-        bound = min(self.bound, self.cost)
         corridor = Corridor(tuple(self.living), schedule)
-        return RoomPriced(schedule, self.cost, bound, self.temperatures, self.nodes, corridor)
+        return RoomPriced(
+            schedule, self.cost, self.bound, self.temperatures, self.nodes, corridor
+        )
 
     def _run_level(self, spacing: FloatArray, rows: IntArray, coarse: _Level | None) -> _Level:
         problem = self.problem
@@ -161,9 +196,7 @@ class _Search:
             begin, *common, problem.offset, spacing, problem.doubling, rows, level.values,
             below.rows, below.values, 0 if coarse is None else HALVINGS,
         )  # fmt: skip
-        at = rows[begin, relay, one_node.ROW_AT] - rows[begin, relay, one_node.ROW_FIRST]
-        value = float(level.values[at]) + problem.prefix_cost_eur
-        self.bound = max(self.bound, value - self._rounding())
+        self.bound = max(self.bound, self._level_bound(level))
         found = self.schedule.copy()
         cost = labels.greedy(
             begin, problem.start_c, relay, *common, problem.offset, spacing, rows, level.values,
@@ -190,7 +223,7 @@ class _Search:
         problem = self.problem
         found = self.schedule.copy()
         incumbent = self.cost - problem.prefix_cost_eur
-        ceiling = incumbent + SLACK_SHARE * (self.cost - self.bound)
+        ceiling = incumbent + self.slack_share * (self.cost - self._level_bound(level))
         size = level.values.size
         memory = (
             *(self.scratch.floats(name, size) for name in ("cost", "rank", "temperature")),

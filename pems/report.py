@@ -1,0 +1,86 @@
+"""The closing report of a run: this house beside the same house under simple rules."""
+
+from __future__ import annotations
+
+from rich.console import Console, Group
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from services.historian.core.account import Account
+
+Figures = dict[str, float | None]
+
+
+def render(account: Account, log_bytes: int | None = None) -> Group:
+    """The report as something to print."""
+    figures = account.figures()
+    head = Text()
+    if account.since and account.until and account.site:
+        zone = account.site.location.zone
+        head.append(f"{account.site.site}: ", style="bold")
+        head.append(
+            f"{account.since.astimezone(zone):%d %b %Y %H:%M} to "
+            f"{account.until.astimezone(zone):%d %b %Y %H:%M} local time, "
+            f"{len(account.site.rooms)} rooms"
+        )
+    return Group(head, _house(figures), _commands(figures, log_bytes), *_modes(account))
+
+
+def _house(figures: Figures) -> Table:
+    table = Table(title="The house", title_justify="left", header_style="bold")
+    table.add_column("")
+    table.add_column("PEMS", justify="right", style="green")
+    table.add_column("simple rules", justify="right")
+    for label, name, form in (
+        ("cost", "cost_eur", "{:.2f} EUR"),
+        ("bought from the grid", "import_kwh", "{:.1f} kWh"),
+        ("sold to the grid", "export_kwh", "{:.1f} kWh"),
+        ("sun", "pv_kwh", "{:.1f} kWh"),
+        ("consumed", "load_kwh", "{:.1f} kWh"),
+        ("out of the battery", "battery_discharge_kwh", "{:.1f} kWh"),
+        ("self-consumption", "self_consumption", "{:.1%}"),
+        ("comfort: below the band", "comfort_below_kh", "{:.2f} K·h"),
+    ):
+        table.add_row(label, _shown(figures[name], form), _shown(figures[f"baseline_{name}"], form))
+    saving = figures["saving_fraction"]
+    if saving is not None:
+        table.add_section()
+        table.add_row("saved", Text(f"{saving:.1%}", style="bold green" if saving > 0 else "red"), "")
+    return table
+
+
+def _commands(figures: Figures, log_bytes: int | None) -> Table:
+    table = Table(title="Commands and log", title_justify="left", header_style="bold")
+    for name in ("proposed", "approved", "clamped", "rejected", "executed", "verified", "failed"):
+        table.add_column(name, justify="right")
+    table.add_column("plans", justify="right")
+    table.add_column("events", justify="right")
+    table.add_column("log", justify="right")
+    cells = [_shown(figures[f"commands_{name}"], "{:.0f}")
+             for name in ("proposed", "approved", "clamped", "rejected", "executed", "verified",
+                          "failed")]  # fmt: skip
+    size = "-" if log_bytes is None else f"{log_bytes / 1e6:.1f} MB"
+    table.add_row(*cells, _shown(figures["plans"], "{:.0f}"), _shown(figures["events"], "{:.0f}"),
+                  size)  # fmt: skip
+    return table
+
+
+def _modes(account: Account) -> list[Panel]:
+    if not account.modes or account.site is None:
+        return []
+    zone = account.site.location.zone
+    lines = [
+        f"{at.astimezone(zone):%d %b %H:%M}  {mode:<9} {why or 'healthy'}"
+        for at, mode, why in account.modes
+    ]
+    return [Panel("\n".join(lines), title="Safety modes", title_align="left", expand=False)]
+
+
+def _shown(value: float | None, form: str) -> str:
+    return "-" if value is None else form.format(value)
+
+
+def show(account: Account, log_bytes: int | None = None) -> None:
+    """Print the report."""
+    Console().print(render(account, log_bytes))

@@ -1,0 +1,365 @@
+"""PV power: physics, boosted trees on weather and physics, per-hour linear quantiles, joined and calibrated."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from services.forecast.core.bands import FloatArray, IntArray
+from services.forecast.core.calendar import DAY_S
+from services.forecast.core.learners import BoostedQuantiles, LinearQuantiles
+from services.forecast.core.place import Place
+from services.forecast.core.predictor import Features, Predictor
+from services.forecast.core.pv_physics import PvArray, pv_power
+from services.forecast.core.pv_site import Plane, estimate_location, estimate_plane, unusual_days
+from services.forecast.core.series import Dataset
+from services.forecast.core.solar import Location, SunPath, sun_path
+from services.forecast.core.weather import Weather, check_weather, irradiance
+
+BIAS_DAYS = 7
+
+
+class PvPredictor(Predictor):
+    """P10, P50, P90 and mean of PV power in W.
+
+    Without coordinates the location is estimated (for sun features and for the night only); without
+    arrays an effective plane is fitted. Weather and somebody else's forecast (`pv_forecast_w`) are
+    read as they were known at each issue.
+    """
+
+    kind = "pv"
+    groups = 3
+    half_life_days = 45.0
+    history_days = 40
+    floor = 0.004
+    forget_days = 500.0
+
+    def __init__(
+        self, place: Place, *, lead_s: int = 2 * DAY_S, parameters: dict[str, Any] | None = None
+    ) -> None:
+        super().__init__(place, lead_s=lead_s, parameters=parameters)
+        self.capacity_w = place.capacity_w or 0.0
+        self.location: Location | None = place.location
+        self.plane: Plane | None = None
+        self.fitted_from_rows = 0
+
+    # site -------------------------------------------------------------------------------------
+
+    def prepare(self, data: Dataset) -> None:
+        """Capacity, location and plane, fitted anew when the history has grown by half."""
+        series = data.series
+        known = int((~np.isnan(series.values)).sum())
+        if known < 1.5 * self.fitted_from_rows:
+            return
+        self.fitted_from_rows = known
+        if not self.place.capacity_w:
+            self.capacity_w = float(np.nanquantile(series.values, 0.999)) or 1.0
+        times = series.times_s
+        ghi = self._history(data, "ghi", times)
+        if self.place.location is None:
+            light = series.values if ghi is None else ghi
+            self.location = estimate_location(times, series.step_s, light)
+        if self.location is not None:
+            self.plane = estimate_plane(
+                times, series.step_s, series.values, ghi, self.location, self.capacity_w
+            )
+
+    def _history(self, data: Dataset, name: str, times: IntArray) -> FloatArray | None:
+        if data.weather is None or name not in data.weather.columns:
+            return None
+        late = np.full(len(times), np.iinfo(np.int64).max // 2, dtype=np.int64)
+        return data.weather.as_of(name, late, times)
+
+    @property
+    def shift_s(self) -> int:
+        return self.plane.shift_s if self.plane is not None else 0
+
+    def arrays(self) -> tuple[PvArray, ...]:
+        """The arrays of the site file, else the fitted plane."""
+        if self.place.arrays:
+            return self.place.arrays
+        return (self.plane.array,) if self.plane is not None else ()
+
+    def sun(self, target_s: IntArray, step_s: int) -> SunPath | None:
+        """Sun for each row, computed once per different target."""
+        if self.location is None:
+            return None
+        unique, inverse = np.unique(target_s, return_inverse=True)
+        path = sun_path(unique + self.shift_s, step_s, self.location)
+        return SunPath(*(getattr(path, name)[inverse] for name in SunPath.__slots__))
+
+    def physics(
+        self, data: Dataset, issue_s: IntArray, target_s: IntArray, sun: SunPath | None
+    ) -> FloatArray | None:
+        """Physics power in W with the weather known at each issue; None without location or irradiance."""
+        arrays = self.arrays()
+        if sun is None or not arrays or data.weather is None:
+            return None
+        names = set(data.weather.columns) & set(Weather.__slots__)
+        if not names & {"ghi", "dni", "cloud_cover"}:
+            return None
+        seen = {name: data.weather.as_of(name, issue_s, target_s) for name in names}
+        columns = check_weather(Weather(**seen), target_s)
+        light, _ = irradiance(columns, sun)
+        temp = np.nan_to_num(columns.get("temp_air", np.full(len(target_s), 12.0)), nan=12.0)
+        wind = np.nan_to_num(columns.get("wind_speed", np.full(len(target_s), 1.5)), nan=1.5)
+        power = pv_power(sun, light, temp, wind, arrays, self.place.inverter_limit_w)
+        return np.where(light.unknown, np.nan, power)
+
+    # learning ---------------------------------------------------------------------------------
+
+    def boosted(self) -> list[BoostedQuantiles]:
+        rising = {"ghi": 1, "ghi_3h": 1, "physics": 1, "others": 1, "cloud_cover": -1}
+        return [
+            BoostedQuantiles({"max_depth": 5, "rounds": 200}, dict(rising)),
+            BoostedQuantiles(
+                {"max_depth": 8, "min_child_weight": 15, "colsample_bytree": 0.3, "subsample": 0.5,
+                 "rounds": 150, "seed": 2},
+            ),
+        ]  # fmt: skip
+
+    def linear(self) -> LinearQuantiles | None:
+        return LinearQuantiles(ridge=2.0)
+
+    def features(self, data: Dataset, issue_s: IntArray, target_s: IntArray) -> Features:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # all-NaN rows are NaN, as they should be
+            return self._table(data, issue_s, target_s)
+
+    def _table(self, data: Dataset, issue_s: IntArray, target_s: IntArray) -> Features:
+        n = len(target_s)
+        step_s = data.series.step_s
+        sun = self.sun(target_s, step_s)
+        columns: dict[str, FloatArray] = {"hour": (target_s % DAY_S) / 3600.0}
+        line: list[str] = []
+        if sun is not None:
+            clear = sun.clear_ghi_wm2
+            columns |= {
+                "elevation": sun.elevation_deg, "azimuth": sun.azimuth_deg, "clear_ghi": clear,
+            }  # fmt: skip
+            dark, year_day = ~sun.up, sun.day_of_year
+            line.append("clear_ghi")
+        else:
+            clear = np.full(n, np.nan)
+            dark, year_day = np.zeros(n, dtype=np.bool_), (target_s // DAY_S % 365) + 1
+        columns["year_sin"] = np.sin(2 * np.pi * year_day / 365.25)
+        columns["year_cos"] = np.cos(2 * np.pi * year_day / 365.25)
+        line += ["year_sin", "year_cos"]
+        clear_power = self._clear_power(sun)
+        if clear_power is not None:
+            columns["clear_power"] = clear_power / self.capacity_w
+            line.append("clear_power")
+        group = np.ones(n, dtype=np.int64)
+        widen = np.ones(n)
+        if data.weather is not None:
+            line += self._weather_columns(columns, data, issue_s, target_s, clear)
+            physics = self.physics(data, issue_s, target_s, sun)
+            if physics is not None:
+                columns["physics"] = physics / self.capacity_w
+                line.append("physics")
+            if "clearness" in columns:
+                group = np.digitize(np.nan_to_num(columns["clearness"], nan=0.5), [0.4, 0.75])
+            if "ghi" in data.weather.columns:
+                change = data.weather.spread("ghi", issue_s, target_s)
+                widen = 1.0 + 0.5 * np.clip(np.nan_to_num(change / np.maximum(clear, 100.0)) / 0.3, 0, 1)
+        line += self._recent_columns(columns, data, issue_s, target_s, clear_power)
+        if "others" in columns and "clearness" not in columns and clear_power is not None:
+            group = np.digitize(
+                np.nan_to_num(columns["others"] / np.maximum(columns["clear_power"], 0.02), nan=0.5),
+                [0.3, 0.7],
+            )
+        names = list(columns)
+        flags = () if data.weather is not None else ("weather-missing",)
+        return Features(
+            names, np.column_stack([columns[k] for k in names]),
+            np.column_stack([columns[k] for k in line]),
+            scale=np.full(n, self.capacity_w), slot=((target_s % DAY_S) // 3600).astype(np.int64),
+            group=group.astype(np.int64), base=np.empty((n, 0, 4)), dark=dark, widen=widen, flags=flags,
+        )  # fmt: skip
+
+    def _clear_power(self, sun: SunPath | None) -> FloatArray | None:
+        arrays = self.arrays()
+        if sun is None or not arrays:
+            return None
+        light, _ = irradiance({"ghi": sun.clear_ghi_wm2}, sun)
+        return pv_power(sun, light, 15.0, 1.5, arrays, self.place.inverter_limit_w)
+
+    def _weather_columns(
+        self, columns: dict[str, FloatArray], data: Dataset, issue_s: IntArray, target_s: IntArray,
+        clear: FloatArray,
+    ) -> list[str]:  # fmt: skip
+        """Weather at the target and around it; returns the names the linear member takes."""
+        weather = data.weather
+        assert weather is not None
+        line: list[str] = []
+
+        def seen(name: str, hours: float = 0.0) -> FloatArray:
+            return weather.as_of(name, issue_s, target_s + int(hours * 3600))
+
+        def around(name: str, hours: tuple[float, ...]) -> FloatArray:
+            return np.asarray(np.nanmean(np.stack([seen(name, h) for h in hours]), axis=0))
+
+        have = weather.columns
+        if "ghi" in have:
+            columns["ghi"] = seen("ghi")
+            for hours in (-3, -2, -1, 1, 2, 3):
+                columns[f"ghi_{hours:+d}h"] = seen("ghi", hours)
+            columns["ghi_3h"] = around("ghi", (-1, 0, 1))
+            line += ["ghi", "ghi_-1h", "ghi_+1h"]
+            if not np.isnan(clear).all():
+                clearness = np.where(clear > 25, columns["ghi"] / np.maximum(clear, 25.0), np.nan)
+                columns["clearness"] = np.clip(clearness, 0, 1.6)
+                clear_now, clear_total = clear, clear.copy()
+                total = np.nan_to_num(columns["ghi"])
+                for hours in range(-6, 7):
+                    if hours:
+                        part = seen("ghi", hours)
+                        other = self._clear_at(target_s + hours * 3600, data.series.step_s)
+                        total = total + np.nan_to_num(part)
+                        clear_total = clear_total + np.where(np.isnan(part), 0.0, other)
+                        if abs(hours) <= 2:
+                            columns[f"clearness_{hours:+d}h"] = np.where(
+                                other > 25, part / np.maximum(other, 25.0), np.nan
+                            )
+                columns["clearness_day"] = total / np.maximum(clear_total, 100.0)
+                columns["ghi_of_day"] = columns["clearness_day"] * clear_now
+                near = [columns[f"clearness_{h:+d}h"] for h in (-2, -1, 1, 2)]
+                columns["clearness_5h"] = np.nanmean(np.stack([columns["clearness"], *near]), axis=0)
+                columns["clearness_rough"] = np.nanstd(np.stack([columns["clearness"], *near]), axis=0)
+                line += ["clearness_5h", "ghi_of_day"]
+        if "cloud_cover" in have:
+            columns["cloud_cover"] = seen("cloud_cover")
+            for hours in (-3, -2, -1, 1, 2, 3):
+                columns[f"cloud_{hours:+d}h"] = seen("cloud_cover", hours)
+            columns["cloud_5h"] = around("cloud_cover", (-2, -1, 0, 1, 2))
+            columns["cloud_11h"] = around("cloud_cover", (-5, -4, -3, -2, -1, 0, 1, 2, 3, 4, 5))
+            line += ["cloud_cover", "cloud_5h"]
+        if "temp_air" in have:
+            columns["temp_air"] = seen("temp_air")
+            columns["temp_day"] = around("temp_air", (-9, -6, -3, 0, 3, 6, 9))
+            line.append("temp_air")
+        if "relative_humidity" in have:
+            columns["humidity"] = seen("relative_humidity")
+            columns["humidity_5h"] = around("relative_humidity", (-2, -1, 0, 1, 2))
+            line += ["humidity", "humidity_5h"]
+            if "temp_air" in have:
+                columns["dew_point"] = columns["temp_air"] - (100.0 - columns["humidity"]) / 5.0
+        if "wind_speed" in have:
+            columns["wind_5h"] = around("wind_speed", (-2, -1, 0, 1, 2))
+        for name in ("dni", "dhi"):
+            if name in have:
+                columns[name] = seen(name)
+        if "pv_forecast_w" in have:
+            others = seen("pv_forecast_w") / self.capacity_w
+            columns["others"] = np.maximum(others, 0.0)
+            for hours in (-2, -1, 1, 2):
+                columns[f"others_{hours:+d}h"] = seen("pv_forecast_w", hours) / self.capacity_w
+            columns["others_day"] = around("pv_forecast_w", (-6, -4, -2, 0, 2, 4, 6)) / self.capacity_w
+            line += ["others", "others_-1h", "others_+1h", "others_day"]
+        return line
+
+    def _clear_at(self, target_s: IntArray, step_s: int) -> FloatArray:
+        sun = self.sun(target_s, step_s)
+        assert sun is not None
+        return sun.clear_ghi_wm2
+
+    def _recent_columns(
+        self, columns: dict[str, FloatArray], data: Dataset, issue_s: IntArray, target_s: IntArray,
+        clear_power: FloatArray | None,
+    ) -> list[str]:  # fmt: skip
+        """What the modules did at this time of day before the issue, and in the last days altogether."""
+        series = data.series
+        first_lag = np.maximum((target_s - issue_s) // DAY_S + 1, 1)
+        lagged = [series.at(target_s - (first_lag + back) * DAY_S) for back in range(14)]
+        past = np.stack(lagged) / self.capacity_w
+        columns["day1"] = past[0]
+        columns["mean3"] = np.nanmean(past[:3], axis=0)
+        columns["mean7"] = np.nanmean(past[:7], axis=0)
+        columns["mean14"] = np.nanmean(past, axis=0)
+        columns["max7"] = np.nanmax(past[:7], axis=0)
+        columns["max14"] = np.nanmax(past, axis=0)
+        names = ["mean14", "max14"]
+        if clear_power is not None:
+            issues, inverse = np.unique(issue_s, return_inverse=True)
+            for hours in (3, 24, 72):
+                ratio = np.array([self._recent_ratio(data, int(i), hours) for i in issues])
+                columns[f"ratio_{hours}h"] = ratio[inverse]
+            columns["expected_72h"] = columns["ratio_72h"] * columns["clear_power"]
+        return names
+
+    def _recent_ratio(self, data: Dataset, issue_s: int, hours: int) -> float:
+        """Measured over clear-sky energy in the last hours before the issue; NaN without daylight."""
+        part = data.series.between(issue_s - hours * 3600, issue_s)
+        if len(part.values) == 0:
+            return float("nan")
+        clear = self._clear_series(data, part.start_s, len(part.values))
+        known = ~np.isnan(part.values)
+        total = float(clear[known].sum())
+        if total < 0.05 * self.capacity_w:
+            return float("nan")
+        return float(part.values[known].sum()) / total
+
+    def _clear_series(self, data: Dataset, start_s: int, count: int) -> FloatArray:
+        key = (data.series.start_s, len(data.series.values), self.fitted_from_rows)
+        cache = getattr(self, "_clear_cache", None)
+        if cache is None or cache[0] != key:
+            sun = self.sun(data.series.times_s, data.series.step_s)
+            power = self._clear_power(sun)
+            assert power is not None
+            cache = (key, power)
+            self._clear_cache = cache
+        first = (start_s - data.series.start_s) // data.series.step_s
+        return np.asarray(cache[1][first : first + count])
+
+    def sample_weight(
+        self, data: Dataset, target_s: IntArray, y: FloatArray
+    ) -> tuple[FloatArray, dict[str, int]]:
+        """Days of snow, curtailment and outage weigh nothing."""
+        times = data.series.times_s
+        late = np.full(len(times), np.iinfo(np.int64).max // 2, dtype=np.int64)
+        sun = self.sun(times, data.series.step_s)
+        expected = self.physics(data, late, times, sun)
+        if expected is None:
+            clear = self._clear_power(sun)
+            # Without weather only an outage is certain: even overcast leaves a tenth of clear sky.
+            expected = None if clear is None else 0.5 * clear
+        if expected is None:
+            return np.ones(len(target_s)), {}
+        found = unusual_days(
+            times, data.series.step_s, data.series.values, expected,
+            self._history(data, "temp_air", times),
+        )  # fmt: skip
+        bad = np.concatenate(list(found.values()))
+        weight = np.where(np.isin(target_s // DAY_S, bad), 0.0, 1.0)
+        return weight, {name: len(days) for name, days in found.items()}
+
+    def finish(
+        self, data: Dataset, issue_s: int, target_s: IntArray, values: FloatArray
+    ) -> FloatArray:
+        top = self.place.inverter_limit_w or 1.05 * max(
+            self.capacity_w, float(np.nanmax(data.series.values, initial=0.0))
+        )
+        return np.clip(values, 0.0, top)
+
+    # storage ----------------------------------------------------------------------------------
+
+    def constants(self) -> dict[str, Any]:
+        return {
+            "capacity_w": self.capacity_w,
+            "location": None if self.location is None else asdict(self.location),
+            "plane": None if self.plane is None else asdict(self.plane),
+            "fitted_from_rows": self.fitted_from_rows,
+        }
+
+    def restore(self, constants: dict[str, Any]) -> None:
+        self.capacity_w = float(constants["capacity_w"])
+        place, plane = constants["location"], constants["plane"]
+        self.location = None if place is None else Location(**place)
+        self.fitted_from_rows = int(constants["fitted_from_rows"])
+        self.plane = None
+        if plane is not None:
+            array = plane["array"] | {"horizon": tuple(map(tuple, plane["array"]["horizon"]))}
+            self.plane = Plane(PvArray(**array), int(plane["shift_s"]), float(plane["fit"]))

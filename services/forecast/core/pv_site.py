@@ -1,0 +1,176 @@
+"""What the data tell about a PV site: where it is, how the modules lie, and which days were not normal."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from services.forecast.core.bands import BoolArray, FloatArray, IntArray
+from services.forecast.core.calendar import DAY_S
+from services.forecast.core.pv_physics import PvArray, pv_power
+from services.forecast.core.solar import Location, sun_path
+from services.forecast.core.weather import irradiance
+
+
+def estimate_location(times_s: IntArray, step_s: int, light: FloatArray) -> Location | None:
+    """Latitude and longitude from when it is light: the pair whose days fit the zeros of `light` best.
+
+    `light` is irradiance or PV power, zero at night. Coarse (about 1 degree): good for sun features, not for
+    a physics baseline. A clock whose values stand for the hour before shows up as a shift in longitude,
+    which is what the features need. None with fewer than 60 days.
+    """
+    known = ~np.isnan(light)
+    times, values = times_s[known], light[known]
+    if len(times) < 60 * DAY_S // step_s:
+        return None
+    stride = max(1, len(times) // 6000)
+    times, values = times[::stride], values[::stride]
+    lit = values > 0.004 * float(np.quantile(values, 0.995))
+    days = times / DAY_S
+    # Declination and equation of time after Spencer (1971); a tenth of a degree is ample here.
+    year = 2 * np.pi * ((days - 0.5) % 365.2425) / 365.2425
+    declination = (
+        0.006918 - 0.399912 * np.cos(year) + 0.070257 * np.sin(year)
+        - 0.006758 * np.cos(2 * year) + 0.000907 * np.sin(2 * year)
+    )  # fmt: skip
+    equation_h = 3.8197 * (
+        0.000075 + 0.001868 * np.cos(year) - 0.032077 * np.sin(year)
+        - 0.014615 * np.cos(2 * year) - 0.04089 * np.sin(2 * year)
+    )  # fmt: skip
+    hour_utc = ((times + step_s / 2) % DAY_S) / 3600.0
+
+    def misfit(latitude: float, longitude: float) -> float:
+        angle = np.radians(15.0 * (hour_utc + equation_h - 12.0) + longitude)
+        phi = np.radians(latitude)
+        height = np.sin(phi) * np.sin(declination) + np.cos(phi) * np.cos(declination) * np.cos(angle)
+        return float(np.mean((height > 0.01) != lit))
+
+    best = (1.0, 0.0, 0.0)
+    for width, count in ((60.0, 5), (15.0, 7), (4.0, 9), (1.2, 7)):
+        spans = (
+            (np.linspace(-60, 60, 9), np.linspace(-180, 165, 24))
+            if width == 60.0
+            else (
+                np.linspace(best[1] - width, best[1] + width, count),
+                np.linspace(best[2] - width, best[2] + width, count),
+            )
+        )
+        candidates = [
+            (misfit(float(a), float(b)), float(a), float(b)) for a in spans[0] for b in spans[1]
+        ]
+        # The middle of all equally good pairs: zeros only bound the truth.
+        lowest = min(c[0] for c in candidates)
+        good = [c for c in candidates if c[0] <= lowest + 1e-3]
+        best = (lowest, float(np.mean([c[1] for c in good])), float(np.mean([c[2] for c in good])))
+    longitude = (best[2] + 180.0) % 360.0 - 180.0
+    return Location(float(np.clip(best[1], -66.0, 66.0)), longitude)
+
+
+@dataclass(frozen=True, slots=True)
+class Plane:
+    """An effective plane of modules, and by how much the clock of the data lies beside the step's start."""
+
+    array: PvArray
+    shift_s: int
+    fit: float
+
+
+def estimate_plane(
+    times_s: IntArray, step_s: int, power_w: FloatArray, ghi: FloatArray | None,
+    location: Location, capacity_w: float,
+) -> Plane | None:
+    """Tilt, azimuth, size and clock shift whose physics power fits the measured power best.
+
+    With irradiance: squared error on all steps; without: on clear steps only, taken as those in the top fifth
+    at their time of day within two weeks. Least squares over a grid (10 degrees of tilt, 15 of azimuth,
+    half-steps of shift). None with fewer than 20 days of daylight.
+    """  # fmt: skip
+    known = ~np.isnan(power_w) if ghi is None else ~np.isnan(power_w) & ~np.isnan(ghi)
+    if known.sum() < 20 * DAY_S // step_s // 2:
+        return None
+    if ghi is None:
+        known &= _clear_steps(times_s, step_s, power_w)
+    index = np.nonzero(known)[0]
+    index = index[:: max(1, len(index) // 6000)]
+    times, actual = times_s[index], power_w[index]
+    best: Plane | None = None
+    for shift in sorted({-step_s, -step_s // 2, 0, step_s // 2}, key=abs):
+        sun = sun_path(times + shift, step_s, location)
+        bright = sun.elevation_deg > 3.0
+        if bright.sum() < 100:
+            continue
+        source = sun.clear_ghi_wm2 if ghi is None else ghi[index]
+        light, _ = irradiance({"ghi": source}, sun)
+        y = actual[bright]
+        for tilt in range(0, 71, 10):
+            for azimuth in range(90, 271, 15) if tilt else (180,):
+                array = PvArray(float(tilt), float(azimuth), 1000.0)
+                shape = pv_power(sun, light, 15.0, 1.5, [array])[bright]
+                size = float(shape @ y / max(float(shape @ shape), 1e-9))
+                fit = 1.0 - float(np.sum((y - size * shape) ** 2) / max(np.sum((y - y.mean()) ** 2), 1e-9))
+                if size > 0 and (best is None or fit > best.fit + 1e-4):
+                    peak = float(np.clip(size * 1000.0, 0.3 * capacity_w, 3.0 * capacity_w))
+                    best = Plane(PvArray(float(tilt), float(azimuth), peak), int(shift), fit)
+    return best
+
+
+def _clear_steps(times_s: IntArray, step_s: int, power_w: FloatArray) -> BoolArray:
+    """Steps in the top fifth of their time of day within half-months."""
+    slots = DAY_S // step_s
+    slot = (times_s % DAY_S) // step_s
+    cell = times_s // (15 * DAY_S) * slots + slot
+    clear = np.zeros(len(times_s), dtype=np.bool_)
+    order = np.argsort(cell, kind="stable")
+    for rows in np.split(order, np.nonzero(np.diff(cell[order]))[0] + 1):
+        values = power_w[rows]
+        if np.isnan(values).all():
+            continue
+        clear[rows] = values >= np.nanquantile(values, 0.8)
+    return clear & (power_w > 0)
+
+
+def unusual_days(
+    times_s: IntArray, step_s: int, power_w: FloatArray, expected_w: FloatArray,
+    temp_air_c: FloatArray | None,
+) -> dict[str, IntArray]:
+    """UTC days on which the modules did not do what the light allowed, by reason.
+
+    expected_w is what the weather (or a clear sky dimmed by half) allows. outage: under 3 % of an expected day of
+    more than a fifth of the best; snow: under 25 % of it, at a mean temperature below 3 degC; curtailment:
+    at least 2 h on one exact value, away from the maximum, while the expectation is 30 % above it.
+    Such days teach nothing about the sky and are kept out of training.
+    """  # fmt: skip
+    day = times_s // DAY_S
+    first = int(day[0])
+    size = int(day[-1]) - first + 1
+    both = ~np.isnan(power_w) & ~np.isnan(expected_w)
+    index = (day - first)[both]
+    got = np.bincount(index, weights=power_w[both], minlength=size)
+    wanted = np.bincount(index, weights=expected_w[both], minlength=size)
+    counts = np.bincount(index, minlength=size)
+    complete = counts >= 0.3 * DAY_S / step_s
+    worthwhile = complete & (wanted > 0.2 * float(np.quantile(wanted, 0.95)))
+    ratio = np.where(wanted > 0, got / np.maximum(wanted, 1e-9), 1.0)
+    outage = worthwhile & (ratio < 0.03)
+    snow = np.zeros(size, dtype=np.bool_)
+    if temp_air_c is not None and not np.isnan(temp_air_c).all():
+        warm = both & ~np.isnan(temp_air_c)
+        heat = np.bincount((day - first)[warm], weights=temp_air_c[warm], minlength=size)
+        number = np.bincount((day - first)[warm], minlength=size)
+        mean_c = np.where(number > 0, heat / np.maximum(number, 1), 99.0)
+        snow = worthwhile & (ratio < 0.25) & (mean_c < 3.0) & ~outage
+    run = max(3, 7200 // step_s)
+    top = float(np.nanmax(power_w)) if both.any() else 0.0
+    flat = np.ones(len(power_w), dtype=np.bool_)
+    for back in range(1, run):
+        moved = np.full(len(power_w), np.nan)
+        moved[back:] = power_w[:-back]
+        flat &= power_w == moved
+    held = flat & (power_w > 0.05 * top) & (power_w < 0.97 * top) & (expected_w > 1.3 * power_w)
+    curtailed = np.bincount((day - first)[held], minlength=size) > 0
+    return {
+        "outage": first + np.nonzero(outage)[0],
+        "snow": first + np.nonzero(snow)[0],
+        "curtailment": first + np.nonzero(curtailed & ~outage)[0],
+    }

@@ -1,0 +1,166 @@
+"""`pems evaluate thermal`: train on the first part of a recording, score the rest."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+import yaml
+from rich.console import Console
+from rich.table import Table
+
+from contracts.site import SiteConfig
+from contracts.thermal_model import HouseModel
+from services.thermal.core.backtest import Backtest, backtest
+from services.thermal.core.from_site import model_of
+from services.thermal.core.history import History, with_irradiance
+from services.thermal.core.identify import Identification, default_prior, identify
+from services.thermal.history_csv import read_history
+from services.thermal.location import locate
+from services.thermal.report import scores
+
+app = typer.Typer(help="Evaluate models out of sample.", no_args_is_help=True)
+
+HOURS_SHOWN = (1, 3, 6, 12, 24, 48)
+
+
+def parse_time(text: str, option: str) -> int:
+    """Epoch seconds of an ISO time; naive means UTC."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise ValueError(f"{option} {text!r} is not an ISO 8601 time") from error
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return int(moment.timestamp())
+
+
+def parse_lead(text: str) -> int:
+    """Seconds of a duration like 24h, 90min or 2d."""
+    for suffix, seconds in (("min", 60), ("h", 3600), ("d", 86400)):
+        if text.endswith(suffix) and text[: -len(suffix)].strip().isdigit():
+            return int(text[: -len(suffix)]) * seconds
+    raise ValueError(f"--lead {text!r} is not a duration; write for example 24h or 90min")
+
+
+def prior_for(history: History, site: Path | None) -> tuple[HouseModel, bool, tuple[str, ...]]:
+    """Prior model of the recording's rooms, whether its couplings are complete, and notes."""
+    if site is not None:
+        from_site = model_of(SiteConfig.model_validate(yaml.safe_load(site.read_text())))
+        if set(from_site.room_names) >= set(history.rooms):
+            chosen = {room.name: room for room in from_site.rooms}
+            couplings = tuple(
+                c for c in from_site.couplings if {c.room_a, c.room_b} <= set(history.rooms)
+            )
+            model = from_site.model_copy(
+                update={
+                    "rooms": tuple(chosen[name] for name in history.rooms),
+                    "couplings": couplings,
+                }
+            )
+            return model, bool(couplings), ()
+        missing = sorted(set(history.rooms) - set(from_site.room_names))
+        place = (from_site.latitude_deg, from_site.longitude_deg, from_site.time_zone)
+        return (
+            default_prior(history.rooms, *place),
+            False,
+            (f"rooms {missing} are not in the site file: only its place was used",),
+        )
+    latitude, longitude, zone, note = locate(history)
+    return default_prior(history.rooms, latitude, longitude, zone), False, (note,)
+
+
+def run(
+    data: Path,
+    train_until: str,
+    start: str,
+    end: str,
+    lead: str = "24h",
+    site: Path | None = None,
+) -> tuple[dict[str, Any], Identification, Backtest, History]:
+    """Train, test and score; the dictionary is what `--json` prints."""
+    history, notes = read_history(data)
+    prior, pairs_known, more = prior_for(history, site)
+    until = parse_time(train_until, "--train-until")
+    split = int(np.searchsorted(history.epoch_s, until))
+    found = identify(history.rows(0, split), prior, pairs_known=pairs_known)
+    complete = with_irradiance(history, prior.latitude_deg, prior.longitude_deg)
+    lead_s = parse_lead(lead)
+    leads = sorted({h * 3600 for h in HOURS_SHOWN if h * 3600 < lead_s} | {lead_s})
+    result = backtest(
+        found.model,
+        complete,
+        train_until_epoch_s=until,
+        from_epoch_s=max(parse_time(start, "--from"), until),
+        to_epoch_s=parse_time(end, "--to"),
+        lead_s=leads,
+    )
+    report = scores(result, found.model)
+    report["data"] = data.name
+    report["train_until"] = datetime.fromtimestamp(until, UTC).isoformat()
+    report["findings"] = [*notes, *more, *(finding.text for finding in found.findings)]
+    report["structure"] = {
+        room.name: {
+            "nodes": room.node_count,
+            "emitter_lag_s": room.emitter_lag_s,
+            "identified": list(room.identified),
+            "held_out_loss": dict(found.structure_loss.get(room.name, {})),
+        }
+        for room in found.model.rooms
+    }
+    return report, found, result, complete
+
+
+def show(report: dict[str, Any], console: Console) -> None:
+    """The report as tables."""
+    for entry in report["leads"]:
+        table = Table(title=f"{entry['lead_h']:g} h ahead, mean absolute error in K")
+        labels = list(entry["mean"])
+        for heading in ("room", "cases", *labels, "bias", "90 % band holds"):
+            table.add_column(heading, justify="left" if heading == "room" else "right")
+        for name, room in [*entry["rooms"].items(), ("mean", entry["mean"])]:
+            if "ours" not in room:
+                continue
+            table.add_row(
+                name,
+                str(room.get("count", "")),
+                *(f"{room[k]['mae_c']:.2f}" if k in room else "-" for k in labels),
+                f"{room['ours']['bias_c']:+.2f}",
+                f"{100 * room['ours']['coverage_90']:.0f} %",
+            )
+        console.print(table)
+    for text in report["findings"]:
+        console.print(f"- {text}")
+
+
+@app.command("thermal")
+def thermal(
+    data: Annotated[Path, typer.Option(help="CSV with utc, T_<room>, heat_<room>, temp_air")],
+    train_until: Annotated[str, typer.Option(help="train on rows before this UTC time")],
+    start: Annotated[str, typer.Option("--from", help="first forecast origin, UTC")],
+    end: Annotated[str, typer.Option("--to", help="end of the test, UTC")],
+    lead: Annotated[str, typer.Option(help="longest lead time, e.g. 24h")] = "24h",
+    site: Annotated[Path | None, typer.Option(help="site file")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
+    plot: Annotated[Path | None, typer.Option(help="write figures to this file")] = None,
+) -> None:
+    """Score the thermal model out of sample against persistence, yesterday and ARX."""
+    try:
+        report, found, _, history = run(data, train_until, start, end, lead, site)
+    except ValueError as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(2) from error
+    if plot is not None:
+        from services.thermal.plots import evaluation_figure
+
+        evaluation_figure(
+            found.model, history, parse_time(start, "--from"), parse_time(end, "--to"), plot
+        )
+    if as_json:
+        typer.echo(json.dumps(report, indent=1, allow_nan=False))
+    else:
+        show(report, Console())

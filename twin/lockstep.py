@@ -1,0 +1,101 @@
+"""Lock-step time: the clock moves on only when every service has finished with the last tick.
+
+A tick is finished when the log has been still while every consumer had nothing waiting and nothing
+unacknowledged. A service whose process is gone (no connection to the broker) or which has not
+moved for a minute is waited for no longer, until it comes back: the house must go on without it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from dataclasses import dataclass
+from urllib.request import urlopen
+
+from nats.js import JetStreamContext
+
+from contracts import catalog
+
+FIRST_LOOK_S, LONGEST_LOOK_S = 0.002, 0.02
+STALL_S = 60.0
+ABSENT_S = 3.0
+
+
+@dataclass
+class Progress:
+    """What was seen of a service last."""
+
+    floor: int = -1
+    moved: float = 0.0
+    connected: float = 0.0
+
+
+class Barrier:
+    """Waits until a tick is finished.
+
+    Parameters
+    ----------
+    monitor_url : HTTP monitoring of the broker, to see who is connected; empty: time alone tells
+    """
+
+    def __init__(self, js: JetStreamContext, stream: str, monitor_url: str = "") -> None:
+        self.js, self.stream, self.monitor_url = js, stream, monitor_url
+        self.progress = {name: Progress() for name in catalog.SERVICES}
+        self.absent: set[str] = set()
+        self._looked = 0.0
+
+    async def wait(self) -> set[str]:
+        """Return when the tick is finished; the names of services that were not waited for."""
+        pause = FIRST_LOOK_S
+        while True:
+            before = await self._last()
+            waiting = await self._waiting()
+            if not waiting - self.absent and await self._last() == before:
+                return waiting & self.absent
+            await self._find_absent(waiting)
+            await asyncio.sleep(pause)
+            pause = min(LONGEST_LOOK_S, pause * 1.5)
+
+    async def _last(self) -> int:
+        return (await self.js.stream_info(self.stream)).state.last_seq
+
+    async def _waiting(self) -> set[str]:
+        """Services that have not finished, noting who moved."""
+        now = time.monotonic()
+        names = list(self.progress)
+        infos = await asyncio.gather(*(self.js.consumer_info(self.stream, n) for n in names))
+        waiting = set()
+        for name, info in zip(names, infos, strict=True):
+            seen = self.progress[name]
+            floor = info.ack_floor.stream_seq if info.ack_floor else 0
+            busy = bool((info.num_pending or 0) + (info.num_ack_pending or 0))
+            if floor != seen.floor or not busy:
+                seen.floor, seen.moved = floor, now
+                self.absent.discard(name)
+            if busy:
+                waiting.add(name)
+        return waiting
+
+    async def _find_absent(self, waiting: set[str]) -> None:
+        now = time.monotonic()
+        if now - self._looked < 1.0:
+            return
+        self._looked = now
+        connected = await asyncio.to_thread(self._connected) if self.monitor_url else None
+        for name in waiting:
+            seen = self.progress[name]
+            if connected is None or name in connected:
+                seen.connected = now
+            gone = now - seen.connected > ABSENT_S and now - seen.moved > ABSENT_S
+            if gone or now - seen.moved > STALL_S:
+                self.absent.add(name)
+
+    def _connected(self) -> set[str] | None:
+        """Services with a connection; None when the monitor does not answer."""
+        try:
+            with urlopen(f"{self.monitor_url}/connz?limit=1024", timeout=2) as answer:
+                connections = json.load(answer)["connections"]
+        except (OSError, ValueError, KeyError):
+            return None
+        return {str(c.get("name", "")).removeprefix("pems-") for c in connections}
