@@ -13,7 +13,7 @@ MAX_AGE_S = 30.0
 
 def problem(service: str, settings: Settings, now: float) -> str | None:
     """Why the service is not healthy, None when it is."""
-    path = settings.home / "health" / f"{service}.json"
+    path = settings.state / "health" / f"{service}.json"
     try:
         age = now - float(json.loads(path.read_text())["time"])
     except FileNotFoundError:

@@ -45,7 +45,7 @@ class Runner:
     def __init__(self, service: Service[Any], settings: Settings) -> None:
         self.service, self.settings = service, settings
         self.engine = Engine(service)
-        self.snapshots = Snapshots(settings.home, service.name, self.engine.code)
+        self.snapshots = Snapshots(settings.state, service.name, self.engine.code)
         self.tracing = Tracing(service.name, settings.otlp_url)
         self.stopping = asyncio.Event()
         self.failure: BaseException | None = None
@@ -240,7 +240,7 @@ class Runner:
 
     async def _watch(self) -> None:
         """Write the health file while all is well; end the process when it stalls."""
-        path = self.settings.home / "health" / f"{self.service.name}.json"
+        path = self.settings.state / "health" / f"{self.service.name}.json"
         path.parent.mkdir(parents=True, exist_ok=True)
         while True:
             try:

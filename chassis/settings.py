@@ -15,7 +15,9 @@ class Settings:
     ----------
     site : name of the site, a token of every subject (``PEMS_SITE``)
     nats_url : the broker (``PEMS_NATS_URL``)
-    home : folder for data, snapshots and credentials (``PEMS_HOME``)
+    home : folder of keys and credentials (``PEMS_HOME``)
+    state_folder : folder that this process may write, for snapshots, health and archive
+        (``PEMS_STATE``, the home when not given)
     otlp_url : OTLP/HTTP endpoint for traces, empty for none (``OTEL_EXPORTER_OTLP_ENDPOINT``)
     """
 
@@ -23,6 +25,7 @@ class Settings:
     nats_url: str
     home: Path
     otlp_url: str
+    state_folder: Path | None = None
 
     @classmethod
     def from_environment(cls) -> Settings:
@@ -32,7 +35,13 @@ class Settings:
             nats_url=os.environ.get("PEMS_NATS_URL", "nats://127.0.0.1:4222"),
             home=Path(os.environ.get("PEMS_HOME", ".pems")),
             otlp_url=os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT", ""),
+            state_folder=Path(os.environ["PEMS_STATE"]) if "PEMS_STATE" in os.environ else None,
         )
+
+    @property
+    def state(self) -> Path:
+        """Folder for what this process writes."""
+        return self.state_folder or self.home
 
     @property
     def stream(self) -> str:

@@ -176,7 +176,8 @@ class House:
             load_w = base_w + heating_w + sum(ev_w)
             pv_w, flow = dispatch(self.site, self._pack, commands, load_w, available_w, dt_s)
         if self._pack is not None:
-            self._pack.apply(self._pack.flow(battery), dt_s)
+            self._pack.apply(flow, dt_s)
+        battery = flow.ac_w
         for box, power in zip(self._boxes, ev_w, strict=True):
             box.apply(power, dt_s)
         grid_w = load_w + battery - pv_w

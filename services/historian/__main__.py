@@ -4,4 +4,4 @@ from chassis.runner import main
 from services.historian.service import Historian
 
 if __name__ == "__main__":
-    main(lambda settings: Historian(settings.home / "archive"))
+    main(lambda settings: Historian(settings.state / "archive"))

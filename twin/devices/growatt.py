@@ -17,8 +17,8 @@ from pymodbus.simulator import DataType, SimData, SimDevice
 from twin.devices.base import Observation
 
 WRITABLE = frozenset(
-    [*range(45, 51), 122, 123, 1070, 1071, *range(1080, 1089), *range(1090, 1093)]
-    + [*range(1100, 1109)]
+    (*range(45, 51), 122, 123, 1070, 1071, *range(1080, 1089), *range(1090, 1093))
+    + tuple(range(1100, 1109))
 )
 BLOCKS = (range(0, 125), range(1000, 1125))
 

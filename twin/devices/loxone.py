@@ -120,6 +120,7 @@ class LoxoneTwin:
         while True:
             with suppress(aiomqtt.MqttError):
                 async with aiomqtt.Client(**self._broker, timeout=TIMEOUT_S) as client:
+                    client.pending_calls_threshold = 1_000
                     await client.subscribe(f"{self._root}/room/+/relay/command")
                     await client.subscribe(f"{self._root}/request")
                     self._client = client

@@ -120,7 +120,9 @@ class Setting:
     rate_percent: int
 
     @staticmethod
-    def of(value_w: int, slots: list[Slot], charge_rated_w: float, discharge_rated_w: float) -> Setting:
+    def of(
+        value_w: int, slots: list[Slot], charge_rated_w: float, discharge_rated_w: float
+    ) -> Setting:
         """Mode and rate of a battery power, W (+ charge), rounded towards zero.
 
         0 W is the inverter's own self-use (no slot). A power below 1 % of rated becomes a rate

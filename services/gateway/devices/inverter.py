@@ -187,7 +187,7 @@ class GrowattInverter:
             rate = b[reg.GRID_FIRST_RATE - reg.HOLDING_B[0]]
             value = -round(rate * self._config.discharge_rated_w / 100)
         else:
-            return ReadBack(None, measured)
+            value = 0  # load first: the inverter's own self-use
         return ReadBack(value, measured)
 
     async def set_export_limit(self, value_w: int | None, until: datetime) -> bool:
@@ -273,7 +273,9 @@ class GrowattInverter:
     async def _write(self, start: int, words: list[int]) -> None:
         await self._request("write", start, len(words), words)
 
-    async def _request(self, kind: str, start: int, count: int, words: list[int] | None) -> list[int]:
+    async def _request(
+        self, kind: str, start: int, count: int, words: list[int] | None
+    ) -> list[int]:
         await self._ensure()
         client, unit = self._client, self._config.unit
         what = f"{kind} registers {start}..{start + count - 1}"
@@ -303,7 +305,7 @@ class BatteryActuator:
     """Battery power, W: + charge, - discharge, 0 or None the inverter's own self-use.
 
     Resolution 1 % of rated, rounded towards zero. Refused: a lease of less than a minute left.
-    Reads back the power of the active slot (None: no slot, self-use) and the measured power.
+    Reads back the power of the active slot (0: no slot, self-use) and the measured power.
     """
 
     device = "battery"

@@ -100,6 +100,7 @@ class MqttLink:
                     timeout=self._timeout_s,
                     keepalive=10,
                 ) as client:
+                    client.pending_calls_threshold = 1_000  # commands to all rooms go at once
                     for topic in self._topics:
                         await client.subscribe(topic)
                     self._on_up()

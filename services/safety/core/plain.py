@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
+from functools import cache
 from typing import Any, ClassVar, Self
 
 
@@ -36,13 +37,10 @@ class Plain:
 
     def __post_init__(self) -> None:
         """Refuse a field of the wrong type: ValueError naming the record, field and value."""
-        for field in fields(self):
-            check = _CHECKS.get(str(field.type))
-            value = getattr(self, field.name)
-            if check is not None and not check(value):
-                raise ValueError(
-                    f"{type(self).__name__}.{field.name}: must be {field.type}, got {value!r}"
-                )
+        for name, kind, check in _checks(type(self)):
+            value = getattr(self, name)
+            if not check(value):
+                raise ValueError(f"{type(self).__name__}.{name}: must be {kind}, got {value!r}")
 
     def to_dict(self) -> dict[str, Any]:
         """The record as JSON types; mappings are written in the order of their keys."""
@@ -78,6 +76,16 @@ def table_of(record: type[Plain]) -> Callable[[Mapping[str, Any]], dict[str, Any
 def tuple_of(record: type[Plain]) -> Callable[[Any], tuple[Any, ...]]:
     """Decoder of a list of records of one type."""
     return lambda data: tuple(record.from_dict(item) for item in data)
+
+
+@cache
+def _checks(record: type[Plain]) -> tuple[tuple[str, str, Callable[[object], bool]], ...]:
+    """Name, type and check of every field of a record that has a plain type."""
+    return tuple(
+        (field.name, str(field.type), _CHECKS[str(field.type)])
+        for field in fields(record)
+        if str(field.type) in _CHECKS
+    )
 
 
 def _encode(value: Any) -> Any:

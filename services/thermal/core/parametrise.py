@@ -350,7 +350,7 @@ def _add_heat(
     if room.emitter_lag:
         lag = out.factor(
             out.add(Parameter("emitter_lag_s", name, EXPONENTIAL, max(prior.emitter_lag_s, 300.0),
-                              0.0, 0.7 * prior.sd_factor, -2.5, 2.5)),
+                              0.0, 1.2 * prior.sd_factor, -2.5, 3.2)),
             "inverse",
         )
         emitter = out.emitter[i]

@@ -70,9 +70,11 @@ async def test_grid_and_battery_keep_their_sign(pair, grid_w):
 
 @pytest.mark.parametrize(
     ("value", "granted"),
-    [(6_000, 6_000), (3_000, 3_000), (3_059, 3_000), (-2_500, -2_500), (-5_000, -5_000)]
-    + [(50, 0), (-49, 0), (60, 60), (9_999, 6_000)],
-)
+    [
+        (6_000, 6_000), (3_000, 3_000), (3_059, 3_000), (-2_500, -2_500), (-5_000, -5_000),
+        (50, 0), (-49, 0), (60, 60), (9_999, 6_000),
+    ],
+)  # fmt: skip
 async def test_a_power_becomes_mode_and_rate_and_the_lease_ends_by_itself(pair, value, granted):
     twin, inverter = pair
     until = START + 15 * MINUTE
@@ -85,7 +87,7 @@ async def test_a_power_becomes_mode_and_rate_and_the_lease_ends_by_itself(pair, 
     assert abs(back.value - value) <= inverter.battery.tolerance or value == 9_999
     assert back.measured == -500.0
     await twin.publish(FakeObservation(until))
-    assert (await inverter.battery.read_back()).value is None
+    assert (await inverter.battery.read_back()).value == 0
 
 
 async def test_a_new_command_replaces_the_old_one(pair):

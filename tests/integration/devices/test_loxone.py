@@ -154,7 +154,7 @@ async def test_null_is_unknown_and_no_fault(pair):
 async def test_a_missing_clock_is_named(pair):
     twin, miniserver = pair
     await twin.publish(FakeObservation())
-    with pytest.raises(DeviceUnavailable, match=r"loxone at mqtt://.*no clock 2026-01-15T07:00:00Z"):
+    with pytest.raises(DeviceUnavailable, match=r"loxone at mqtt://.*no clock 2026-01-15T07:00"):
         await miniserver.wait_for_clock(START + 60 * MINUTE, 0.2)
 
 
@@ -184,7 +184,7 @@ async def test_a_lost_broker_is_named_and_both_sides_come_back(pair, broker, eve
     await miniserver.wait_for_clock(START, 2)
     broker.stop()
     await eventually(lambda: not miniserver._link.connected, "the loss")
-    with pytest.raises(DeviceUnavailable, match="loxone at mqtt://127.0.0.1"):
+    with pytest.raises(DeviceUnavailable, match=r"loxone at mqtt://127\.0\.0\.1"):
         await miniserver.read()
     with pytest.raises(DeviceUnavailable):
         await miniserver.relay("living").apply(1, START + MINUTE, "c-1")

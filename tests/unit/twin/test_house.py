@@ -42,9 +42,9 @@ commands = st.builds(
 
 
 @settings(
-    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
-@given(plan=st.lists(st.tuples(commands, st.integers(1, 5_000)), min_size=1, max_size=12))
+@given(plan=st.lists(st.tuples(commands, st.integers(1, 5_000)), min_size=1, max_size=8))
 def test_balances_hold_under_any_command(
     site: SiteConfig, winter: Scenario, plan: list[tuple[Actuation, int]]
 ) -> None:
@@ -136,7 +136,6 @@ def test_thermostats_hold_comfort_on_their_own(site: SiteConfig, winter: Scenari
     assert 60_000 < seen.load_wh / 2 < 130_000
     assert any(room.temperature_c != round(room.temperature_c) for room in seen.rooms.values())
     assert all(round(10 * r.temperature_c, 6).is_integer() for r in seen.rooms.values())
-    assert seen.grid_w == seen.grid_w
 
 
 def test_heaters_off_freeze_and_heaters_on_overheat(site: SiteConfig, winter: Scenario) -> None:
