@@ -21,6 +21,7 @@ Positive = Annotated[float, Field(gt=0.0)]
 RoomName = Annotated[str, Field(min_length=1, max_length=64)]
 
 HOURS_PER_DAY = 24
+COLD_SUFFIX = "@cold"
 
 
 class FrozenModel(BaseModel):
@@ -46,8 +47,8 @@ class HeatShare(FrozenModel):
 
     `source` is the name of the measured series: `heat_<room>` for a room's own emitter, `heat` for
     one heating shared by the house, any other name for a metered gain (appliances, ventilation).
-    The suffix `@cold` multiplies a series by max(0, (20 degC - outside) / 20): the heat of a valve
-    behind a heating curve.
+    The suffix `@cold` (COLD_SUFFIX) multiplies a series by max(0, (20 degC - outside) / 20): the
+    heat of a valve behind a heating curve.
     """
 
     source: Annotated[str, Field(min_length=1)]

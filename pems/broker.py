@@ -29,13 +29,13 @@ class Ports:
     monitor: int = 8222
 
 
-def free_ports() -> Ports:
-    """Three ports that nobody uses now."""
-    sockets = [socket.socket() for _ in range(3)]
+def free_ports(count: int = 3) -> tuple[int, ...]:
+    """Ports on loopback that nobody uses now."""
+    sockets = [socket.socket() for _ in range(count)]
     try:
         for item in sockets:
             item.bind(("127.0.0.1", 0))
-        return Ports(*(item.getsockname()[1] for item in sockets))
+        return tuple(item.getsockname()[1] for item in sockets)
     finally:
         for item in sockets:
             item.close()

@@ -52,7 +52,7 @@ def run(
         pems run --days 2 --speed max
     """
     site_config, limits = load(site, safety)
-    house = RunningHouse(root, home or new_home(root), free_ports(), site_config, limits)
+    house = RunningHouse(root, home or new_home(root), Ports(*free_ports()), site_config, limits)
     try:
         account = simulate(house, Stretch(scenario, days, _speed(speed), seed), console)
         size = house.log_bytes()
@@ -85,7 +85,9 @@ def up(
     where the log ends.
     """
     site_config, limits = load(site, safety)
-    house = RunningHouse(root, home or root / site_config.site, Ports(), site_config, limits)
+    house = RunningHouse(
+        root, home or root / site_config.site, Ports(), site_config, limits, simulated=twin
+    )
     arguments = None
     if twin:
         arguments = ["--resume"]

@@ -87,7 +87,7 @@ def broker_of(home: Path) -> Iterator[Settings]:
     if ours:
         yield settings_of(home, house)
         return
-    ports = free_ports()
+    ports = Ports(*free_ports())
     own = replace(house, nats=ports.nats, mqtt=ports.mqtt, monitor=ports.monitor)
     settings = settings_of(home, own)
     broker = Broker(settings, ports)

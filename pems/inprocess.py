@@ -15,7 +15,6 @@ from chassis.service import Service
 from chassis.signing import Signer, Verifier
 from contracts.envelope import Event
 from contracts.events.clock import Ticked
-from contracts.events.measurement import BaselineSampled
 from contracts.events.price import PricesPublished
 from contracts.events.system import ConfigLoaded, config_hash
 from contracts.events.weather import WeatherForecastIssued
@@ -29,6 +28,7 @@ from services.safety.core.limits import Limits
 from services.safety.service import Safety
 from services.thermal.service import Thermal
 from twin.baseline import Baseline
+from twin.events import baseline_event, prices_of, weather_of
 from twin.house import House
 from twin.scenario import Scenario
 from twin.state import Actuation, Observation
@@ -75,7 +75,7 @@ class TwinField:
         self.leases = Leases()
         self.seen: Observation = house.observe()
 
-    async def open(self) -> None:
+    async def open(self, site: SiteConfig) -> None:
         """Nothing to open."""
 
     async def close(self) -> None:
@@ -132,45 +132,6 @@ def sweep_of(seen: Observation) -> Sweep:
             )
             for ev, car in seen.evs.items()
         },
-    )  # fmt: skip
-
-
-def weather_of(scenario: Scenario, now: dt.datetime) -> WeatherForecastIssued:
-    """The forecast a house holds at an instant, as an event."""
-    run = scenario.weather_forecast(now)
-    start = dt.datetime.fromtimestamp(int(run.times_s[0]), dt.UTC)
-    return WeatherForecastIssued(
-        issued=run.issued, start=start, step_s=3_600, source=f"scenario {scenario.name}",
-        temperature_c=tuple(round(float(v), 2) for v in run.temperature_c),
-        ghi_w_m2=tuple(round(max(0.0, float(v)), 1) for v in run.ghi_w_m2),
-        wind_m_s=tuple(round(max(0.0, float(v)), 2) for v in run.wind_m_s),
-    )  # fmt: skip
-
-
-def prices_of(
-    scenario: Scenario, market: str, now: dt.datetime, since: dt.datetime
-) -> PricesPublished | None:
-    """Published prices from an instant on, as an event."""
-    table = scenario.published_prices(now)
-    first = max(0, int((since.timestamp() - table.start_s) // table.step_s))
-    values = table["eur_per_mwh"][first:]
-    if not len(values):
-        return None
-    start = dt.datetime.fromtimestamp(table.start_s + first * table.step_s, dt.UTC)
-    return PricesPublished(
-        market=market, published=now, start=start, step_s=table.step_s,
-        eur_per_mwh=tuple(round(float(v), 3) for v in values),
-    )  # fmt: skip
-
-
-def baseline_event(baseline: Baseline, house: House) -> BaselineSampled:
-    """The rule-based twin's meters beside the true comfort of both houses."""
-    seen, own = baseline.house.observe(), baseline.house.truth
-    return BaselineSampled(
-        time=seen.time, import_wh=seen.import_wh, export_wh=seen.export_wh, pv_wh=seen.pv_wh,
-        load_wh=seen.load_wh, battery_discharge_wh=seen.battery_discharge_wh, soc=seen.soc,
-        comfort_deficit_kh=own.comfort_below_kh,
-        house_comfort_deficit_kh=house.truth.comfort_below_kh,
     )  # fmt: skip
 
 

@@ -43,6 +43,15 @@ def _house(figures: Figures) -> Table:
         ("comfort: below the band", "comfort_below_kh", "{:.2f} K·h"),
     ):
         table.add_row(label, _shown(figures[name], form), _shown(figures[f"baseline_{name}"], form))
+    if figures["behind_eur"] is not None:
+        parts = [
+            f"{label} {figures[f'behind_{name}_kwh']:+.1f}"
+            for name, label in (("ev", "car"), ("battery", "battery"), ("heat", "warmth"))
+        ]
+        table.add_row("to catch up in store", f"{figures['behind_eur']:.2f} EUR",
+                      f"[dim]{', '.join(parts)} kWh behind[/dim]")  # fmt: skip
+        table.add_row("cost, stores made even", _shown(figures["evened_cost_eur"], "{:.2f} EUR"),
+                      _shown(figures["baseline_cost_eur"], "{:.2f} EUR"))  # fmt: skip
     saving = figures["saving_fraction"]
     if saving is not None:
         table.add_section()

@@ -21,7 +21,7 @@ from contracts.events.clock import Ticked
 from contracts.events.system import ConfigLoaded, config_hash
 from contracts.site import SiteConfig
 from pems import config
-from pems.broker import Broker, Ports
+from pems.broker import Broker, Ports, free_ports
 from pems.home import House, bus_of, remember
 from pems.processes import PROCESSES, Supervisor
 from services.historian.core.account import Account
@@ -45,7 +45,13 @@ class RunningHouse:
     """A house whose broker and processes this object started."""
 
     def __init__(
-        self, root: Path, home: Path, ports: Ports, site: SiteConfig, safety: dict[str, object]
+        self,
+        root: Path,
+        home: Path,
+        ports: Ports,
+        site: SiteConfig,
+        safety: dict[str, object],
+        simulated: bool = True,
     ) -> None:
         home.mkdir(parents=True, exist_ok=True)
         self.site, self.safety, self.home, self.ports = site, safety, home.resolve(), ports
@@ -64,6 +70,15 @@ class RunningHouse:
             "OMP_NUM_THREADS": "1",
             "OPENBLAS_NUM_THREADS": "1",
         }
+        if simulated:  # with real devices their addresses come from the environment as it is
+            inverter, ocpp, web = free_ports(3)
+            environment |= {
+                "PEMS_INVERTER": f"127.0.0.1:{inverter}",
+                "PEMS_OCPP_LISTEN": f"127.0.0.1:{ocpp}",
+                "PEMS_OCPP_URL": f"ws://127.0.0.1:{ocpp}",
+                "PEMS_WEATHER_URL": f"http://127.0.0.1:{web}",
+                "PEMS_PRICES_URL": f"http://127.0.0.1:{web}",
+            }
         self.supervisor = Supervisor(environment, self.home / "logs")
 
     def start(self, twin_arguments: list[str] | None) -> None:

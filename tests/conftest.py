@@ -17,7 +17,7 @@ from contracts.envelope import Event, event_id
 from contracts.events.clock import Ticked
 from contracts.site import SiteConfig
 from pems import config
-from pems.broker import Broker, free_ports
+from pems.broker import Broker, Ports, free_ports
 from pems.run import prepare
 
 START = datetime(2026, 1, 12, 0, 0, tzinfo=UTC)
@@ -38,7 +38,7 @@ def safety_limits() -> dict[str, Any]:
 @pytest.fixture
 def broker(tmp_path: Path) -> Iterator[Broker]:
     """A real nats-server with JetStream and MQTT on free ports, its data in a folder of its own."""
-    ports = free_ports()
+    ports = Ports(*free_ports())
     settings = Settings(
         site="home", nats_url=f"nats://127.0.0.1:{ports.nats}", home=tmp_path / "home", otlp_url=""
     )

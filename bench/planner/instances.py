@@ -79,7 +79,7 @@ def make_house(
     )
 
 
-def _room(  # noqa: PLR0913 - a private builder of one benchmark room
+def _room(
     index: int, rooms: int, step_h: np.ndarray, clock: np.ndarray, outdoor: np.ndarray,
     sun: np.ndarray, two_node: bool, coupled: bool, minimum_s: int, switch_cost: float,
     rng: np.random.Generator,

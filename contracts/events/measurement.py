@@ -75,7 +75,12 @@ class SweepCompleted(Record):
 
 
 class BaselineSampled(Record):
-    """The meters of the same simulated house under its own rules (twin only)."""
+    """The meters of the same simulated house under its own rules (twin only).
+
+    Beside them what no meter shows: true comfort of both houses, and what each has in store
+    (``ev_wh`` given to cars so far, energy in the battery's cells, heat in the building), so that
+    a house which merely postponed something does not look cheaper.
+    """
 
     time: UtcTime
     import_wh: WattHours
@@ -85,6 +90,10 @@ class BaselineSampled(Record):
     battery_discharge_wh: WattHours
     soc: StateOfCharge
     comfort_deficit_kh: Annotated[float, Field(ge=0, description="K·h below the band, all rooms")]
-    house_comfort_deficit_kh: Annotated[
-        float, Field(ge=0, description="the same of the controlled house, from true temperatures")
-    ]
+    ev_wh: WattHours
+    battery_stored_wh: WattHours
+    heat_stored_wh: WattHours
+    house_comfort_deficit_kh: Annotated[float, Field(ge=0, description="of the controlled house")]
+    house_ev_wh: WattHours
+    house_battery_stored_wh: WattHours
+    house_heat_stored_wh: WattHours

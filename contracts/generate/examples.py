@@ -7,9 +7,11 @@ is not there follows from the schema alone.
 
 from __future__ import annotations
 
+import copy
 import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import Any
 
 from pydantic import ValidationError
@@ -50,7 +52,7 @@ VALUES: dict[str, Any] = {
     "override.granted.since": _at(),
     # names
     "room": "living", "ev": "car", "device": "relay-living", "target": "room-living",
-    "service": "optimizer", "actor": "anna", "site": SITE, "id": "living",
+    "service": "optimizer", "actor": "resident", "site": SITE, "id": "living",
     "kind": "relay", "system.config-loaded.kind": "site", "what": "comfort-low",
     "wanted": "full", "used": "restricted", "source": "app",
     "weather.forecast-issued.source": "open-meteo", "market": "CZ", "mode": "normal",
@@ -100,6 +102,8 @@ VALUES: dict[str, Any] = {
     "power_w": 7_360.0, "current_limit_a": 16.0, "session_wh": 8_200.0, "target_wh": 15_000.0,
     "import_wh": 4_182_300.0, "export_wh": 2_903_100.0, "pv_wh": 9_420_700.0,
     "load_wh": 8_011_900.0, "battery_discharge_wh": 1_733_000.0, "ghi_w_m2": 310.0,
+    "battery_stored_wh": 7_900.0, "heat_stored_wh": 61_000.0, "house_battery_stored_wh": 8_100.0,
+    "house_heat_stored_wh": 64_500.0, "ev_wh": 8_200.0, "house_ev_wh": 8_200.0,
     "wind_m_s": 3.2, "comfort_deficit_kh": 1.8, "house_comfort_deficit_kh": 0.6,
     "rooms_heat": 0.375, "interval_s": 60, "number": 4_320, "handled": SEQUENCE,
     "sequence": SEQUENCE, "disk_free_bytes": 41_000_000_000, "log_bytes": 182_000_000,
@@ -177,6 +181,12 @@ ENTITIES = {
 
 
 def body(row: Row) -> Json:
+    """A copy of the row's example payload, see ``_body``."""
+    return copy.deepcopy(_body(row))
+
+
+@cache
+def _body(row: Row) -> Json:
     """A valid payload as canonical JSON values, with optional fields where they fit.
 
     Raises
@@ -207,7 +217,7 @@ def event(row: Row) -> envelope.Event:
         type=row.type,
         version=row.version,
         site=SITE,
-        entity=_entity(row, values),
+        entity=entity(row, values),
         id=_id_of(row.type),
         source=source,
         data=row.model.model_validate_json(json.dumps(values)),
@@ -229,7 +239,8 @@ def stored(row: Row) -> Json:
     return {"subject": subject, "headers": headers, "body": json.loads(encoded)}
 
 
-def _entity(row: Row, values: Json) -> str:
+def entity(row: Row, values: Json) -> str:
+    """The entity that a payload speaks of, or a believable one where it names none."""
     if "{" not in row.entity:
         return row.entity
     prefix, placeholder = row.entity.rstrip("}").split("{")

@@ -65,9 +65,7 @@ class Gateway(Service[GatewayState]):
         self._plugs: dict[str, bool | None] = {}
         self._prices: PricesPublished | None = None
         self._fetched = False
-
-    async def start(self) -> None:
-        await self.field.open()
+        self._open_for = ""
 
     async def stop(self) -> None:
         await self.field.close()
@@ -101,6 +99,10 @@ class Gateway(Service[GatewayState]):
 
     async def act(self, state: GatewayState, event: Event) -> Sequence[Decision]:
         data = event.data
+        if state.site is not None and self._open_for != state.config_hash:
+            await self.field.close()
+            await self.field.open(state.site)
+            self._open_for = state.config_hash
         if isinstance(data, command.Approved):
             return await self._execute(state, event, data)
         if isinstance(data, Ticked) and state.site is not None:

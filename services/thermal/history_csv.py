@@ -59,7 +59,10 @@ def read_history(path: Path) -> tuple[History, tuple[str, ...]]:
         outside_c=series["temp_air"],
         heat_w=heat,
         metered_w=metered,
-        **weather,
+        ghi_w_m2=weather.get("ghi_w_m2"),
+        dni_w_m2=weather.get("dni_w_m2"),
+        dhi_w_m2=weather.get("dhi_w_m2"),
+        wind_m_s=weather.get("wind_m_s"),
     )
     return history, notes
 
@@ -71,7 +74,8 @@ def _is_heat(name: str) -> bool:
 def _epoch_seconds(column: pd.Series, file_name: str) -> NDArray[np.int64]:
     """Epoch seconds; naive ISO times are taken as UTC."""
     if pd.api.types.is_numeric_dtype(column):
-        return column.to_numpy().astype(np.int64)
+        numbers: NDArray[np.int64] = column.to_numpy().astype(np.int64)
+        return numbers
     times = pd.to_datetime(column, utc=True, errors="coerce", format="ISO8601")
     if times.isna().any():
         row = int(np.flatnonzero(times.isna().to_numpy())[0])
@@ -85,7 +89,7 @@ def _epoch_seconds(column: pd.Series, file_name: str) -> NDArray[np.int64]:
 def clock_notes(epoch_s: NDArray[np.int64]) -> tuple[str, ...]:
     """Sentences about a clock that jumped back, repeated rows, or left out an hour."""
     notes = []
-    difference = np.diff(epoch_s)
+    difference: NDArray[np.int64] = np.diff(epoch_s)
     back = np.flatnonzero(difference < 0)
     if back.size:
         amounts = sorted({int(-difference[k]) for k in back})

@@ -31,7 +31,8 @@ def locate(history: History) -> tuple[float, float, str, str]:
     longitude = (longitude + 180.0) % 360.0 - 180.0
     return (
         DEFAULT_LATITUDE_DEG, longitude, zone,
-        f"no site file: 50 N assumed, longitude {longitude:.0f} E from the daylight of {days} days, "
+        f"no site file: 50 N assumed, longitude {longitude:.0f} E from the daylight of "
+        f"{days} days, "
         "local time Europe/Berlin",
     )
 

@@ -164,9 +164,7 @@ class TestConsumers:
         for left, right in combinations(filters, 2):
             assert not overlap(left, right), f"{left} and {right}"
 
-    def test_deliver_exactly_what_is_heard(
-        self, service: str, names: dict[str, list[str]]
-    ) -> None:
+    def test_deliver_exactly_what_is_heard(self, service: str, names: dict[str, list[str]]) -> None:
         filters = catalog.filter_subjects(service, SITE, names)
         for row in CATALOG:
             for subject in subjects_of(row, names):

@@ -66,7 +66,9 @@ def test_a_body_that_is_not_json_is_named() -> None:
 def test_the_upcasters_of_the_house_are_complete() -> None:
     for row in catalog.CATALOG:
         for version in range(1, row.version):
-            assert (row.type, version) in upcast.UPCASTERS, f"{row.type} v{version} -> v{version+1}"
+            assert (row.type, version) in upcast.UPCASTERS, (
+                f"{row.type} v{version} -> v{version + 1}"
+            )
     newest = {row.type: row.version for row in catalog.CATALOG}
     for type_, version in upcast.UPCASTERS:
         assert 1 <= version < newest[type_], f"upcaster {type_} v{version} leads nowhere"

@@ -27,7 +27,7 @@ from chassis.runner import GRACE_S, Runner
 from chassis.service import Decision, Service, State
 from contracts import catalog
 from contracts.site import SiteConfig
-from pems.broker import Broker, binary, free_ports
+from pems.broker import Broker, Ports, binary, free_ports
 from pems.home import bus_of
 from pems.processes import STOP_S
 from tests.conftest import tick
@@ -235,7 +235,7 @@ async def test_trap_11_a_stalled_service_ends_itself(
 
 def test_trap_12_the_broker_syncs_before_it_acknowledges(house: Broker, tmp_path: object) -> None:
     assert_durable(house.monitor_url)
-    ports = free_ports()
+    ports = Ports(*free_ports())
     folder = house.settings.home / "lazy"
     folder.mkdir()
     path = folder / "n.conf"

@@ -223,14 +223,19 @@ class Bench:
         read, write = os.pipe()
         child = os.fork()
         if child == 0:
-            os.close(read)
-            os.write(write, (self._trial(mutant) or "").encode()[:4_000])
-            os._exit(0)
+            code = 1
+            try:
+                os.write(write, (self._trial(mutant) or "").encode()[:4_000])
+                code = 0
+            finally:
+                os._exit(code)
         os.close(write)
         with os.fdopen(read, "rb") as pipe:
             told = pipe.read().decode()
         _, status = os.waitpid(child, 0)
-        return f"signal {status}" if status else told or None
+        if os.WIFEXITED(status) and os.WEXITSTATUS(status) != 0:
+            raise RuntimeError(f"the bench itself broke on {mutant and mutant.name}")
+        return f"signal {os.WTERMSIG(status)}" if status else told or None
 
     def _trial(self, mutant: Mutant | None) -> str | None:
         signal.signal(signal.SIGXCPU, signal.SIG_DFL)
@@ -242,16 +247,17 @@ class Bench:
                 if mutant is not None and name == mutant.module:
                     code = compile(mutant.tree, f"<mutant of {name}>", "exec")
                 _execute(f"{PACKAGE}.{name}", code)
+            _execute("safety_house", self.house)
         except BaseException as error:
             return f"import: {error!r}"
-        _execute("safety_house", self.house)
         order = sorted(self.tests, key=lambda name: (mutant and TESTS[mutant.module] != name, name))
         for name in order:
-            for label, test in cases(_execute(name, self.tests[name])):
-                try:
+            label = "import"
+            try:
+                for label, test in cases(_execute(name, self.tests[name])):
                     test()
-                except BaseException as error:
-                    return f"{name}.{label}: {type(error).__name__}"
+            except BaseException as error:
+                return f"{name}.{label}: {type(error).__name__}"
         return None
 
 

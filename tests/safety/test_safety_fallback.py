@@ -17,6 +17,7 @@ from safety_house import (
     relay,
     unread,
 )
+
 from services.safety.core.fallback import fallback
 from services.safety.core.gate import granted, judge, withdrawals
 from services.safety.core.limits import BASE_LOAD, BATTERY_SOC, PV_POWER, ROOM_TEMPERATURE

@@ -23,6 +23,7 @@ from safety_house import (
     relay,
     unread,
 )
+
 from services.safety.core.gate import Verdict, granted, judge
 from services.safety.core.limits import (
     BASE_LOAD,

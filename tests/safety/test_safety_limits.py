@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from safety_house import LIMITS, device_limits, limits
+
 from services.safety.core.limits import (
     BatteryLimits,
     EvLimits,

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 from safety_house import LIMITS, NOW, SERVICES, healthy, limits, reads, relay, unread
+
 from services.safety.core.limits import BASE_LOAD, BATTERY_SOC, PV_POWER, ROOM_TEMPERATURE
 from services.safety.core.modes import MISMATCH, Signals, Transition, rank, step, triggers
 from services.safety.core.state import SafetyState, with_heartbeat, with_read_back, with_reading
@@ -44,13 +45,13 @@ def test_nothing_wrong_stays_normal():
 
 
 def test_signals_default_to_nothing_wrong():
-    assert FINE == Signals(
+    assert Signals(
         log_accepting=True,
         disk_free_bytes=None,
         configuration_known=True,
         estop=False,
         cleared=False,
-    )
+    ) == FINE
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 from safety_house import LIMITS, NOW, healthy, leased, limits, reads, relay
+
 from services.safety.core.limits import BASE_LOAD, ROOM_TEMPERATURE
 from services.safety.core.state import (
     Lease,
@@ -29,7 +30,7 @@ EMPTY = SafetyState(context="live")
 
 
 def test_house_starts_in_safe_and_knows_nothing():
-    assert EMPTY == SafetyState(
+    assert SafetyState(
         context="live",
         mode="safe",
         reasons=("start",),
@@ -41,7 +42,7 @@ def test_house_starts_in_safe_and_knows_nothing():
         mismatches={},
         leases={},
         relays={},
-    )
+    ) == EMPTY
 
 
 def test_state_survives_json():

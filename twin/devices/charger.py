@@ -101,7 +101,7 @@ class ChargerTwin:
         return True
 
     def current_a(self, at: datetime) -> float | None:
-        """Current that the profiles allow from ``at`` on, A per phase; None: no profile in force."""
+        """Current that the profiles allow from ``at`` on, A per phase; None: no profile."""
         purposes = ["TxDefaultProfile"]
         if self._transaction is not None:
             purposes.insert(0, "TxProfile")
@@ -242,8 +242,9 @@ class _Link(ChargePoint):  # type: ignore[misc]
         purpose = profile["charging_profile_purpose"]
         schedule = profile["charging_schedule"]
         known_kind = profile["charging_profile_kind"] == "Absolute" and "start_schedule" in schedule
+        running = twin._transaction is not None
         mine = purpose == "TxDefaultProfile" or (
-            purpose == "TxProfile" and profile.get("transaction_id") == twin._transaction is not None
+            purpose == "TxProfile" and running and profile.get("transaction_id") == twin._transaction
         )
         if connector_id != 1 or not known_kind or not mine:
             return call_result.SetChargingProfile(status="Rejected")

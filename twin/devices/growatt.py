@@ -17,8 +17,9 @@ from pymodbus.simulator import DataType, SimData, SimDevice
 from twin.devices.base import Observation
 
 WRITABLE = frozenset(
-    (*range(45, 51), 122, 123, 1070, 1071, *range(1080, 1089), *range(1090, 1093))
-    + tuple(range(1100, 1109))
+    address
+    for block in ((45, 51), (122, 124), (1070, 1072), (1080, 1089), (1090, 1093), (1100, 1109))
+    for address in range(*block)
 )
 BLOCKS = (range(0, 125), range(1000, 1125))
 

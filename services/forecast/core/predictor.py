@@ -6,7 +6,7 @@ import hashlib
 import io
 import json
 from abc import ABC, abstractmethod
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -27,7 +27,7 @@ class Features:
     """One table for training and live, a row for each pair of issue and target.
 
     names, x: the columns (n, f), NaN where missing; linear: the columns the linear member uses; scale
-    (n,): the unit of the target in each row; slot, group (n,): model slot and calibration group; base:
+    and centre (n,): the target is learnt as (value - centre) / scale; slot, group (n,): model slot and calibration group; base:
     (n, b, 4) forecasts of members that need no fitting, already scaled; dark (n,): the target is 0 for
     certain; widen (n,): factor of the band for disagreeing weather runs.
     """
@@ -42,12 +42,14 @@ class Features:
     dark: BoolArray
     widen: FloatArray
     flags: tuple[str, ...] = ()
+    centre: FloatArray | float = 0.0
 
     def take(self, rows: BoolArray | IntArray) -> Features:
         """The same table with only some rows."""
         return Features(
             self.names, self.x[rows], self.linear[rows], self.scale[rows], self.slot[rows],
             self.group[rows], self.base[rows], self.dark[rows], self.widen[rows], self.flags,
+            self.centre if isinstance(self.centre, float) else self.centre[rows],
         )  # fmt: skip
 
 
@@ -73,6 +75,7 @@ class _Pending:
     target_s: IntArray
     scaled: FloatArray
     scale: FloatArray
+    centre: FloatArray | float
     group: IntArray
 
 
@@ -168,7 +171,7 @@ class Predictor(ABC):
         if days < 3:
             raise ValueError(f"{self.kind}: {days} days of history; give at least 3 (or use the baseline)")
         table = self.features(data, issue, target)
-        y = data.series.at(target) / table.scale
+        y = (data.series.at(target) - table.centre) / table.scale
         usable = ~np.isnan(y) & ~table.dark & np.isfinite(table.scale)
         weight, left_out = self.sample_weight(data, target, y)
         learn = usable & (weight > 0)
@@ -200,14 +203,16 @@ class Predictor(ABC):
         table = self.features(past, issue, target_s)
         members = self._members(table)
         if remember:
-            lit = ~table.dark
+            lit = table.take(~table.dark)
             self.pending.append(
-                _Pending(issue_s, target_s[lit], members[lit], table.scale[lit], table.group[lit])
+                _Pending(
+                    issue_s, target_s[~table.dark], members[~table.dark], lit.scale, lit.centre, lit.group
+                )
             )
         joined = self.combination.apply(members, table.group)
         half = joined[:, [0, 2]] - joined[:, [1]]
         joined[:, [0, 2]] = joined[:, [1]] + half * table.widen[:, None]
-        values = joined * table.scale[:, None]
+        values = joined * table.scale[:, None] + np.reshape(table.centre, (-1, 1))
         values[table.dark] = 0.0
         values = self.finish(past, issue_s, target_s, values)
         return make_bands(values[:, 0], values[:, 1], values[:, 2], table.flags, values[:, 3])
@@ -219,7 +224,7 @@ class Predictor(ABC):
             if item.target_s.size and item.target_s[-1] + series.step_s > series.end_s:
                 waiting.append(item)
                 continue
-            actual = series.at(item.target_s) / item.scale
+            actual = (series.at(item.target_s) - item.centre) / item.scale
             self.memory.add(item.target_s, actual, item.scaled, item.group)
             settled += len(actual)
         self.pending = waiting

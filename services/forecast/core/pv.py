@@ -208,6 +208,9 @@ class PvPredictor(Predictor):
             for hours in (-3, -2, -1, 1, 2, 3):
                 columns[f"ghi_{hours:+d}h"] = seen("ghi", hours)
             columns["ghi_3h"] = around("ghi", (-1, 0, 1))
+            if weather.step_s < 3600:
+                columns["ghi_before"] = seen("ghi", -weather.step_s / 3600)
+                columns["ghi_after"] = seen("ghi", weather.step_s / 3600)
             line += ["ghi", "ghi_-1h", "ghi_+1h"]
             if not np.isnan(clear).all():
                 clearness = np.where(clear > 25, columns["ghi"] / np.maximum(clear, 25.0), np.nan)
@@ -257,6 +260,10 @@ class PvPredictor(Predictor):
             columns["others"] = np.maximum(others, 0.0)
             for hours in (-2, -1, 1, 2):
                 columns[f"others_{hours:+d}h"] = seen("pv_forecast_w", hours) / self.capacity_w
+            if weather.step_s < 3600:
+                for name, sign in (("others_before", -1), ("others_after", 1)):
+                    hours_off = sign * weather.step_s / 3600
+                    columns[name] = seen("pv_forecast_w", hours_off) / self.capacity_w
             columns["others_day"] = around("pv_forecast_w", (-6, -4, -2, 0, 2, 4, 6)) / self.capacity_w
             line += ["others", "others_-1h", "others_+1h", "others_day"]
         return line

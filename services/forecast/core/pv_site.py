@@ -26,7 +26,7 @@ def estimate_location(times_s: IntArray, step_s: int, light: FloatArray) -> Loca
         return None
     stride = max(1, len(times) // 6000)
     times, values = times[::stride], values[::stride]
-    lit = values > 0.004 * float(np.quantile(values, 0.995))
+    lit = values > 0.001 * float(np.quantile(values, 0.995))
     days = times / DAY_S
     # Declination and equation of time after Spencer (1971); a tenth of a degree is ample here.
     year = 2 * np.pi * ((days - 0.5) % 365.2425) / 365.2425
@@ -41,10 +41,15 @@ def estimate_location(times_s: IntArray, step_s: int, light: FloatArray) -> Loca
     hour_utc = ((times + step_s / 2) % DAY_S) / 3600.0
 
     def misfit(latitude: float, longitude: float) -> float:
-        angle = np.radians(15.0 * (hour_utc + equation_h - 12.0) + longitude)
         phi = np.radians(latitude)
-        height = np.sin(phi) * np.sin(declination) + np.cos(phi) * np.cos(declination) * np.cos(angle)
-        return float(np.mean((height > 0.01) != lit))
+        highest = np.full(len(times), -1.0)
+        for hour_off in (-0.5, 0.0, 0.5):
+            angle = 15.0 * (hour_utc + hour_off * step_s / 3600.0 + equation_h - 12.0) + longitude
+            height = np.sin(phi) * np.sin(declination) + np.cos(phi) * np.cos(declination) * np.cos(
+                np.radians(angle)
+            )
+            highest = np.maximum(highest, height)
+        return float(np.mean((highest > 0.0) != lit))
 
     best = (1.0, 0.0, 0.0)
     for width, count in ((60.0, 5), (15.0, 7), (4.0, 9), (1.2, 7)):

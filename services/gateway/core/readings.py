@@ -10,6 +10,7 @@ from typing import Protocol
 from contracts.events.override import Quantity
 from contracts.events.price import PricesPublished
 from contracts.events.weather import WeatherForecastIssued
+from contracts.site import SiteConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +74,7 @@ class Sweep:
 class Field(Protocol):
     """The devices and public services as the gateway needs them."""
 
-    async def open(self) -> None:
+    async def open(self, site: SiteConfig) -> None:
         """Connect; devices that are away are tried again later."""
 
     async def close(self) -> None:

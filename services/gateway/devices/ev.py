@@ -232,7 +232,7 @@ class Charger:
             return await link.call(question)
         except (TimeoutError, ConnectionClosed) as error:
             name = type(question).__name__
-            raise self._lost(f"{name}: {error or f'no answer in {ANSWER_TIMEOUT_S:g} s'}") from error
+            raise self._lost(f"{name}: {error or 'no answer'}") from error
 
     def _lost(self, reason: str) -> DeviceUnavailable:
         return DeviceUnavailable(self.device, f"{self._address()}/ocpp/{self._point}", reason)

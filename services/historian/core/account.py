@@ -2,7 +2,9 @@
 
 Money is energy between two meter readings times the price of the quarter hour it began in, by the
 site's tariff; the monthly fee is left out on both sides. Comfort is K·h below the band, summed over
-rooms: from true temperatures when the twin gives them, else from the samples.
+rooms: from true temperatures when the twin gives them, else from the samples. A saving is reckoned
+after both houses' stores (car, battery, warm floors) are made even at the rule-based house's mean
+price: what was only postponed is not saved.
 """
 
 from __future__ import annotations
@@ -55,6 +57,9 @@ class Account(BaseModel):
     baseline_comfort_kh: float | None = None
     comfort_from: tuple[float, float] | None = None
     sampled_comfort_kh: float = 0.0
+    stores_from: dict[str, float] = {}
+    behind_kwh: dict[str, float] = {}
+    """What the house has less in store than the rule-based one, since the first reading."""
     counts: dict[str, int] = {}
     clamped: int = 0
     modes: list[tuple[datetime, str, str]] = []
@@ -80,6 +85,13 @@ class Account(BaseModel):
             self.comfort_from = self.comfort_from or now
             self.comfort_kh = now[0] - self.comfort_from[0]
             self.baseline_comfort_kh = now[1] - self.comfort_from[1]
+            less = {
+                "ev": data.ev_wh - data.house_ev_wh,
+                "battery": data.battery_stored_wh - data.house_battery_stored_wh,
+                "heat": data.heat_stored_wh - data.house_heat_stored_wh,
+            }
+            self.stores_from = self.stores_from or less
+            self.behind_kwh = {k: (v - self.stores_from[k]) / 1_000 for k, v in less.items()}
         elif isinstance(data, measurement.RoomSampled):
             self._comfort(data)
         elif isinstance(data, ModeChanged):
@@ -134,10 +146,17 @@ class Account(BaseModel):
         house, base = self.house, self.baseline
         cost = house.import_eur - house.export_eur if house.at else None
         base_cost = base.import_eur - base.export_eur if base.at else None
+        behind = self._behind_eur()
+        evened = cost + behind if cost is not None and behind is not None else cost
         return {
             "cost_eur": cost,
+            "behind_eur": behind,
+            **{f"behind_{name}_kwh": value for name, value in self.behind_kwh.items()},
+            "evened_cost_eur": evened,
             "baseline_cost_eur": base_cost,
-            "saving_fraction": 1 - cost / base_cost if cost is not None and base_cost else None,
+            "saving_fraction": 1 - evened / base_cost
+            if evened is not None and base_cost
+            else None,
             "self_consumption": _self_consumption(house),
             "baseline_self_consumption": _self_consumption(base),
             "comfort_below_kh": self.comfort_kh
@@ -159,6 +178,14 @@ class Account(BaseModel):
             "events": float(self.events),
             "unpriced_kwh": self.unpriced_kwh,
         }  # fmt: skip
+
+
+    def _behind_eur(self) -> float | None:
+        """What it will cost to catch up with the rule-based house's stores, at its mean price."""
+        bought = self.baseline.energy_kwh("import_wh")
+        if not self.behind_kwh or not bought:
+            return None
+        return sum(self.behind_kwh.values()) * self.baseline.import_eur / bought
 
 
 def _self_consumption(meter: Meter) -> float | None:

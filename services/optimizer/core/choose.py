@@ -1,4 +1,4 @@
-"""From fractional columns to one schedule per room: dive with fresh columns, then swap rooms."""
+"""From fractional columns to one schedule per room: dive with fresh columns, then refine."""
 
 from __future__ import annotations
 
@@ -13,18 +13,20 @@ from services.optimizer.core.master import Master, Prices
 Floats = NDArray[np.float64]
 
 ALMOST_ONE = 0.9
-FIX_SHARE = 0.25
+FIX_SHARE = 0.4
 
 PriceRoom = Callable[[int, Prices], bool]
 
 
-def dive(master: Master, price_room: PriceRoom) -> tuple[list[int], float, int]:
+def dive(
+    master: Master, price_room: PriceRoom, kept: dict[int, int] | None = None
+) -> tuple[list[int], float, int]:
     """Fix rooms one after another where the LP is surest, pricing the free ones in between.
 
-    `price_room(room, prices)` may add a column to the master. Returns (picked column per room,
+    `kept` rooms are fixed from the start. `price_room(room, prices)` may add a column to the master. Returns (picked column per room,
     objective with all rooms fixed, LPs solved). The site's own integers stay relaxed.
     """
-    picked: dict[int, int] = {}
+    picked: dict[int, int] = dict(kept or {})
     solves = 0
     rooms = range(len(master.columns))
     while True:
@@ -45,35 +47,17 @@ def dive(master: Master, price_room: PriceRoom) -> tuple[list[int], float, int]:
                 price_room(room, prices)
 
 
-def swap(
-    master: Master, picked: list[int], objective: float, price_room: PriceRoom, sweeps: int = 1
+def refine(
+    master: Master, picked: list[int], objective: float, price_room: PriceRoom, groups: int
 ) -> tuple[list[int], float, int]:
-    """Let one room at a time choose again at the prices the others set; keep what is cheaper."""
+    """Free every `groups`-th room in turn and dive again among the rest; keep what is cheaper."""
     solves = 0
-    for _ in range(sweeps):
-        improved = False
-        for room in range(len(master.columns)):
-            fixed = dict(enumerate(picked))
-            del fixed[room]
-            solution, chosen, prices = solve_fixed(master, fixed)
-            solves += 1
-            if solution.objective > objective - 1e-6 and not price_room(room, prices):
-                continue
-            solution, chosen, _ = solve_fixed(master, fixed)
-            solves += 1
-            if solution.objective > objective - 1e-6:
-                continue
-            weights = solution.values[chosen[room]]
-            for pick in np.argsort(-weights, kind="stable")[:2]:
-                if weights[pick] < 1e-6 or int(pick) == picked[room]:
-                    continue
-                trial = [*picked[:room], int(pick), *picked[room + 1 :]]
-                found, _, _ = solve_fixed(master, dict(enumerate(trial)))
-                solves += 1
-                if found.objective < objective - 1e-7:
-                    picked, objective, improved = trial, found.objective, True
-        if not improved:
-            break
+    for group in range(groups):
+        kept = {room: pick for room, pick in enumerate(picked) if room % groups != group}
+        trial, found, count = dive(master, price_room, kept)
+        solves += count
+        if found < objective - 1e-7:
+            picked, objective = trial, found
     return picked, objective, solves
 
 

@@ -14,6 +14,9 @@ from services.optimizer.core.pricing import Corridor, RoomPricing, price_room
 Floats = NDArray[np.float64]
 Relay = NDArray[np.int64]
 
+LOOSE_FACTOR = 3.0
+FINE_CELLS_K = 0.002
+
 
 @dataclass(frozen=True)
 class Column:
@@ -57,9 +60,8 @@ class RoomPricer:
     ) -> tuple[Column, float]:
         """(best schedule found, its priced cost) for the cost of each on-step."""
         on_cost = on_cost_eur + self.churn
-        heat_price = np.full(self.steps, float(np.median(on_cost / self.cells.gain)))
         found = self.cells.price(
-            on_cost, heat_price, self.drift, end=self._end(float(end_slope[0])), width_k=width_k,
+            on_cost, self._heat_price(on_cost), self.drift, end=self._end(float(end_slope[0])), width_k=width_k,
             labels=labels,
         )
         return self.column(found.schedule), found.cost_eur + self.churn_base_eur
@@ -73,11 +75,25 @@ class RoomPricer:
             corridor=self.corridor,
         )
         self.corridor = found.corridor
+        lower = found.lower_bound_eur
+        if found.cost_eur - lower > LOOSE_FACTOR * gap_fraction * max(abs(found.cost_eur), 1e-6):
+            # two true bounds: the larger one is true as well
+            on_cost = on_cost_eur + self.churn
+            cells = self.cells.price(
+                on_cost, self._heat_price(on_cost), self.drift,
+                end=self._end(float(end_slope[0])),
+                width_k=FINE_CELLS_K * max(1.0, self.steps / 288), labels=1,
+            )
+            lower = max(lower, min(cells.lower_bound_eur, found.cost_eur))
         return (
             self.column(found.schedule.astype(np.int64)),
             found.cost_eur + self.churn_base_eur,
-            found.lower_bound_eur + self.churn_base_eur,
+            lower + self.churn_base_eur,
         )
+
+    def _heat_price(self, on_cost: Floats) -> Floats:
+        """About what a kelvin is worth: a usual price of buying one."""
+        return np.full(self.steps, float(np.median(on_cost / np.maximum(self.cells.gain, 1e-9))))
 
     def column(self, relay: Relay) -> Column:
         """A schedule with its own cost (comfort, switching, churn, terminal) by simulation."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from services.optimizer.core.choose import dive, solve_fixed
+from services.optimizer.core.choose import dive, refine, solve_fixed
 from services.optimizer.core.columns import RoomPricer, relay_steps
 from services.optimizer.core.house import House
 from services.optimizer.core.master import Master, Prices
@@ -26,6 +26,8 @@ COARSE_STOP = 2e-3
 FINE_STOP = 1.5e-4
 """Relative distance of the master's LP and the best priced value at which a phase ends."""
 
+REFINE_GROUPS = 4
+
 
 @dataclass
 class Decomposed:
@@ -38,6 +40,14 @@ class Decomposed:
     columns: int = 0
     lp_solves: int = 0
     warm_columns: int = 0
+
+
+@dataclass(frozen=True)
+class WarmColumns:
+    """What an earlier plan knows: relays (rooms, steps) and marginal prices (steps), EUR/kWh."""
+
+    relays: Floats
+    marginal_price: Floats
 
 
 def first_prices(house: House, master: Master) -> Floats:
@@ -59,7 +69,7 @@ def decompose(
     house: House,
     rounds: int,
     target_gap: float,
-    warm: Floats | None = None,
+    warm: WarmColumns | None = None,
     room_gap: float = 3e-4,
 ) -> Decomposed:
     """Generate columns, certify at the best prices seen, choose one schedule per room."""
@@ -69,7 +79,7 @@ def decompose(
 class _Decomposition:
     """One run: the master, a pricer per room, the best prices and the best true bound."""
 
-    def __init__(self, house: House, warm: Floats | None, room_gap: float) -> None:
+    def __init__(self, house: House, warm: WarmColumns | None, room_gap: float) -> None:
         self.house = house
         self.room_gap = room_gap
         self.steps = relay_steps(house)
@@ -81,17 +91,20 @@ class _Decomposition:
         ]
         self.done = Decomposed(np.zeros((len(self.pricers), house.steps)), -np.inf)
         self.effort = COARSE
+        self.warm = warm
         if warm is not None:
+            self.effort = FINE
             for pricer in self.pricers:
-                relay = np.ascontiguousarray(warm[pricer.room.index, : self.steps], dtype=np.int64)
+                relay = np.ascontiguousarray(
+                    warm.relays[pricer.room.index, : self.steps], dtype=np.int64
+                )
                 if pricer.cells.feasible(relay):
                     added = self.master.add(pricer.room.index, pricer.column(relay))
                     self.done.warm_columns += int(added)
 
     def run(self, rounds: int, target_gap: float) -> Decomposed:
         done = self.done
-        duals = first_prices(self.house, self.master)
-        done.lp_solves += 1
+        duals = self._first_duals()
         base_rows = self.master.base.rows
         best, best_duals = -np.inf, duals
         for _ in range(rounds):
@@ -114,16 +127,29 @@ class _Decomposition:
         done.lp_solves += solves
         fee = self.house.problem.grid.fixed_fee_eur
         if objective + fee - done.bound_eur > target_gap * abs(objective + fee):
+            picked, objective, solves = refine(
+                self.master, picked, objective, self._price_one, REFINE_GROUPS
+            )
+            done.lp_solves += solves
+        if objective + fee - done.bound_eur > target_gap * abs(objective + fee):
             solution, _, _ = self.master.solve()
             done.lp_solves += 1
             self._certify(0.5 * best_duals + 0.5 * solution.duals[:base_rows])
-            again, other, solves = dive(self.master, self._price_one)
-            done.lp_solves += solves
-            if other < objective:
-                picked, objective = again, other
         self._read(picked)
         done.columns = self.master.count
         return done
+
+    def _first_duals(self) -> Floats:
+        """Prices of the last plan where there is one, else those of a guess of the heat."""
+        self.done.lp_solves += 1
+        duals = first_prices(self.house, self.master)
+        if self.warm is not None:
+            price = self.warm.marginal_price * self.house.step_h
+            for scenario, columns in zip(
+                self.house.scenarios, self.master.site.scenarios, strict=True
+            ):
+                duals[columns.balance] = scenario.probability * price
+        return duals
 
     def _round(self, duals: Floats) -> tuple[float, int]:
         """Price every room at `duals`; (priced value, how many columns were new)."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from contracts.planning import Plan, PlanningProblem, Rung, WorkDone
 from services.optimizer.core.assemble import (
@@ -14,11 +13,10 @@ from services.optimizer.core.assemble import (
     solution_marginal_price,
 )
 from services.optimizer.core.coupled_run import CoupledRun
-from services.optimizer.core.decomposition import decompose
+from services.optimizer.core.decomposition import WarmColumns, decompose
 from services.optimizer.core.house import House, compile_house
 from services.optimizer.core.lp_rung import finish, lp_plan
 
-Floats = NDArray[np.float64]
 EXACT = "this problem exactly: binary relays, minimum times, switching costs (Lagrangian bound)"
 RELAXED = "this problem: coupled rooms, bound by the LP relaxation (relays as fractions)"
 
@@ -55,7 +53,7 @@ def plan(
     house = compile_house(problem)
     if budget.rung == "lp_rounded" or not house.rooms:
         return lp_plan(house, seed=seed)
-    aligned = align_relays(house, warm.plan) if warm is not None else None
+    aligned = align(house, warm.plan) if warm is not None else None
     rounds = budget.pricing_rounds if budget.rung == "full" else max(2, budget.pricing_rounds // 4)
     if house.coupled:
         found = CoupledRun(house).run(rounds, budget.corrections)
@@ -84,16 +82,19 @@ def plan(
     )
 
 
-def align_relays(house: House, old: Plan) -> Floats:
-    """The old plan's relays on the new grid (rooms, steps): the value at each new step's middle."""
+def align(house: House, old: Plan) -> WarmColumns:
+    """The old plan on the new grid: its values at the middle of each new step, the last held."""
     edges = np.concatenate([[0.0], np.cumsum(old.step_s)])
     shift = (house.problem.start - old.start).total_seconds()
     new_edges = shift + np.concatenate([[0.0], np.cumsum(house.problem.step_s)])
     middle = 0.5 * (new_edges[:-1] + new_edges[1:])
     where = np.clip(np.searchsorted(edges, middle, side="right") - 1, 0, len(old.step_s) - 1)
     known = {room.name: np.asarray(room.relay) for room in old.rooms}
-    aligned = np.zeros((len(house.rooms), house.steps))
+    relays = np.zeros((len(house.rooms), house.steps))
     for room in house.rooms:
         if room.name in known:
-            aligned[room.index] = np.round(known[room.name][where])
-    return aligned
+            relays[room.index] = np.round(known[room.name][where])
+    price = np.asarray(old.marginal_price_eur_per_kwh)[where]
+    beyond = middle > edges[-1]
+    price = np.where(beyond, house.nominal.buy, price)
+    return WarmColumns(relays, price)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
-from itertools import accumulate
+from itertools import accumulate, pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -108,7 +108,7 @@ def on_grid(forecast: ForecastIssued, edges: Sequence[datetime]) -> Array:
     if offset < 0 or len(values) < day:
         raise ValueError(f"forecast {forecast.quantity} does not cover the horizon")
     result = np.empty(len(edges) - 1)
-    for i, (begin, end) in enumerate(zip(edges[:-1], edges[1:], strict=True)):
+    for i, (begin, end) in enumerate(pairwise(edges)):
         low = int((begin - forecast.start).total_seconds() // forecast.step_s)
         high = max(low + 1, int((end - forecast.start).total_seconds() // forecast.step_s))
         index = np.arange(low, high)
@@ -123,7 +123,7 @@ def prices(
     """Buying and selling price of each step, EUR/kWh, tariff hours by quarter hour."""
     zone = site.location.zone
     buy, sell = np.empty(len(edges) - 1), np.empty(len(edges) - 1)
-    for i, (begin, end) in enumerate(zip(edges[:-1], edges[1:], strict=True)):
+    for i, (begin, end) in enumerate(pairwise(edges)):
         count = max(1, int((end - begin).total_seconds() // forecast.step_s))
         parts = [begin + k * timedelta(seconds=forecast.step_s) for k in range(count)]
         spots = [float(on_grid(forecast, [p, p + timedelta(seconds=forecast.step_s)])[0])
@@ -196,7 +196,7 @@ def comfort(
     """
     zone = site.location.zone
     low, high = np.empty(len(edges) - 1), np.empty(len(edges) - 1)
-    for i, (begin, end) in enumerate(zip(edges[:-1], edges[1:], strict=True)):
+    for i, (begin, end) in enumerate(pairwise(edges)):
         quarters = max(1, int((end - begin).total_seconds() // 900))
         points = [begin + timedelta(seconds=900 * (k + 1)) for k in range(quarters)]
         bands = [site.comfort_band(room, p.astimezone(zone)) for p in points]
@@ -220,7 +220,7 @@ def _forced(
     found: list[float | None] = [None] * (len(edges) - 1)
     for wish in overrides:
         if (wish.target, wish.quantity) == (target, quantity):
-            for i, (begin, end) in enumerate(zip(edges[:-1], edges[1:], strict=True)):
+            for i, (begin, end) in enumerate(pairwise(edges)):
                 if wish.since < end and wish.until > begin:
                     found[i] = wish.value
     return found

@@ -117,9 +117,9 @@ def habit(history: History, values: Array) -> Array:
     """Mean of a series at the same time of day over the two weeks before each day."""
     per_day = max(1, round(86400 / history.step_s))
     days = -(-len(values) // per_day)
-    table = np.full(days * per_day, np.nan)
-    table[: len(values)] = values
-    table = table.reshape(days, per_day)
+    padded = np.full(days * per_day, np.nan)
+    padded[: len(values)] = values
+    table = padded.reshape(days, per_day)
     overall = float(np.nanmean(values)) if np.isfinite(values).any() else 0.0
     result = np.full_like(table, overall)
     smooth = max(1, 3600 // history.step_s)

@@ -7,9 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from contracts.thermal_model import HouseModel
-from services.thermal.core.history import cold_factor
-from services.thermal.core.parametrise import COLD
+from contracts.thermal_model import COLD_SUFFIX, HouseModel
 from services.thermal.core.solar import internal_gains, solar_gains
 
 Array = NDArray[np.float64]
@@ -27,12 +25,17 @@ def heat_by_room(model: HouseModel, heat_w: Mapping[str, Array], outside_c: Arra
     factor = cold_factor(outside_c)
     for i, room in enumerate(model.rooms):
         for share in room.heat_shares:
-            series = heat_w.get(share.source.removesuffix(COLD))
+            series = heat_w.get(share.source.removesuffix(COLD_SUFFIX))
             if series is None or not is_heating(share.source):
                 continue
-            curve = factor if share.source.endswith(COLD) else 1.0
+            curve = factor if share.source.endswith(COLD_SUFFIX) else 1.0
             result[:, i] += share.fraction * curve * np.asarray(series)
     return result
+
+
+def cold_factor(outside_c: Array) -> Array:
+    """How far a heating curve opens: (20 - outside) / 20, at least 0."""
+    return np.maximum((20.0 - outside_c) / 20.0, 0.0)
 
 
 def is_heating(source: str) -> bool:

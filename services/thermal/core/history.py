@@ -8,8 +8,10 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from contracts.thermal_model import COLD_SUFFIX
+from services.thermal.core.gains import cold_factor
 from services.thermal.core.objective import Windows
-from services.thermal.core.parametrise import COLD, HARMONICS
+from services.thermal.core.parametrise import HARMONICS
 from services.thermal.core.solar import (
     clear_sky_ghi,
     local_hour,
@@ -221,10 +223,9 @@ def training_inputs(
             series = sunlight[:, planes.index(name)]
         elif name.startswith("hour_"):
             series = basis[:, int(name[5:]) - 1]
-        elif name.endswith(COLD):
-            series = fill_short_gaps(history.heat_w[name.removesuffix(COLD)], 1) * cold_factor(
-                fill_short_gaps(history.outside_c, longest)
-            )
+        elif name.endswith(COLD_SUFFIX):
+            heat = fill_short_gaps(history.heat_w[name.removesuffix(COLD_SUFFIX)], 1)
+            series = heat * cold_factor(fill_short_gaps(history.outside_c, longest))
         elif name in history.heat_w:
             series = fill_short_gaps(history.heat_w[name], 1)
         elif name in history.metered_w:
@@ -239,11 +240,6 @@ def training_inputs(
         mean = float(series[finite].mean()) if finite.any() else 0.0
         columns.append(np.where(finite, series, mean))
     return np.column_stack(columns), valid
-
-
-def cold_factor(outside_c: Array) -> Array:
-    """How far a heating curve opens: (20 - outside) / 20, at least 0."""
-    return np.maximum((20.0 - outside_c) / 20.0, 0.0)
 
 
 def ends_mean(values: Array) -> Array:

@@ -53,7 +53,7 @@ class NoiseGuess:
     disturbance_rate_k_per_h: Array
 
 
-@njit(cache=True)
+@njit(cache=True)  # type: ignore[untyped-decorator]
 def _observe(
     a: Array, bu: Array, gain: Array, measured: Array, air: IntArray, start: Array
 ) -> tuple[Array, Array]:
@@ -82,7 +82,7 @@ def _observe(
     return filtered, innovations
 
 
-@njit(cache=True)
+@njit(cache=True)  # type: ignore[untyped-decorator]
 def _observe_adjoint(
     a: Array, gain: Array, measured: Array, air: IntArray, filtered: Array, seed: Array
 ) -> tuple[Array, Array]:

@@ -14,13 +14,13 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from contracts.thermal_model import COLD_SUFFIX
+
 Array = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
 EXPONENTIAL, LINEAR, LOGISTIC = "exponential", "linear", "logistic"
 HARMONICS = 3
-COLD = "@cold"
-"""Suffix of a heat series multiplied by (20 degC - outside) / 20 K, at least 0: a heating curve."""
 
 
 @dataclass(frozen=True)
@@ -210,7 +210,7 @@ def build(
     heat_inputs = [s for room in structures for s in own_heat.get(room.name, ())]
     hours = [f"hour_{k}" for k in range(1, 2 * HARMONICS + 1)]
     heat_inputs += [
-        source + COLD
+        source + COLD_SUFFIX
         for room in structures
         if room.hydronic
         for source in own_heat.get(room.name, ())
@@ -361,10 +361,11 @@ def _add_heat(
     shares = [(source, 0) for source in own_heat.get(name, ()) if not room.hydronic]
     if room.hydronic:
         for source in own_heat.get(name, ()):
-            for series in (source, source + COLD):
+            for series in (source, source + COLD_SUFFIX):
                 position = out.add(
                     Parameter(f"share:{series}", name, LINEAR, 0.5,
-                              2.0 * prior.shares.get(series, 0.5), 2.0 * prior.sd_factor, 0.0, 20.0)
+                              2.0 * prior.shares.get(series, 0.5), 2.0 * prior.sd_factor, 0.0,
+                              20.0)
                 )
                 shares.append((series, out.factor(position)))
     for source, guess in shared_sources.items():

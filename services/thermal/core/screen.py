@@ -85,11 +85,11 @@ def _room_findings(
         )
     gaps = _missing_runs(np.isfinite(values), max(1, LONG_GAP_S // history.step_s))
     if gaps:
-        hours = [(last - first + 1) * history.step_s / 3600.0 for first, last in gaps]
+        lengths_h = [(last - first + 1) * history.step_s / 3600.0 for first, last in gaps]
         found.append(
             Finding("gap", room, gaps[0][0], gaps[-1][1],
                     f"{room}: {len(gaps)} gaps longer than {LONG_GAP_S // 3600} h, "
-                    f"the longest {max(hours):.0f} h")
+                    f"the longest {max(lengths_h):.0f} h")
         )
     source = f"heat_{room}"
     if source in history.heat_w:

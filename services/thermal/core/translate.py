@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contracts.thermal_model import (
+    COLD_SUFFIX,
     Coupling,
     HeatShare,
     HouseModel,
@@ -19,7 +20,8 @@ from contracts.thermal_model import (
 )
 from services.thermal.core.fit import Fit
 from services.thermal.core.history import PLANES, hour_table
-from services.thermal.core.parametrise import COLD, HARMONICS, RoomPrior, coupling_key
+from services.thermal.core.objective import NoiseGuess
+from services.thermal.core.parametrise import HARMONICS, RoomPrior, coupling_key
 
 Array = NDArray[np.float64]
 
@@ -64,6 +66,21 @@ def room_prior(room: RoomModel, sd_factor: float = 1.0) -> RoomPrior:
     )
 
 
+def noise_of(model: HouseModel) -> tuple[NoiseGuess, Array]:
+    """Observer noise and disturbance times (s) of a model, the inverse of what `house_model` does.
+
+    Only ratios matter to the observer's gain, so the scaling by innovations does no harm.
+    """
+    levels = [room.noise for room in model.rooms]
+    capacity = np.array([room.air_capacity_j_per_k for room in model.rooms])
+    return NoiseGuess(
+        np.array([n.measurement_sd_c for n in levels]),
+        np.array([n.air_sd_c_per_sqrt_h for n in levels]),
+        np.array([n.mass_sd_c_per_sqrt_h for n in levels]),
+        np.array([n.disturbance_sd_w for n in levels]) / capacity * 3600.0,
+    ), np.array([n.disturbance_time_s for n in levels])
+
+
 def house_model(
     fit: Fit,
     template: HouseModel,
@@ -93,7 +110,7 @@ def house_model(
         own = own_heat.get(name, ())
         free = [*shared_sources]
         if structure.hydronic:
-            free += [source + suffix for source in own for suffix in ("", COLD)]
+            free += [source + suffix for source in own for suffix in ("", COLD_SUFFIX)]
             own = ()
         shares = [HeatShare(source=source, fraction=1.0) for source in own]
         shares += [

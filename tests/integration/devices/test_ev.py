@@ -71,7 +71,7 @@ async def test_a_session_from_plug_to_plug(trio):
 
 @pytest.mark.parametrize("plugged", [True, False])
 async def test_a_limit_holds_for_its_lease_and_then_the_wallbox_s_own_default(trio, plugged):
-    twin, charger, clock = trio
+    twin, charger, _ = trio
     await twin.publish(seen(plugged=plugged))
     until = START + 15 * MINUTE
     assert twin.current_a(START) is None

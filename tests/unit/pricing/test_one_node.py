@@ -10,7 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.optimizer.core.pricing import RoomPricing, is_feasible, one_node_price, price_room
+from services.optimizer.core.pricing import (
+    RoomPricing,
+    is_feasible,
+    one_node_price,
+    price_room,
+    search,
+)
 
 
 def random_room(rng: np.random.Generator, steps: int, wild: bool = False) -> RoomPricing:
@@ -123,7 +129,7 @@ def test_a_very_coarse_grid_is_weak_but_never_wrong(
     price = rng.uniform(-0.1, 0.5, steps)
     best = enumerate_best(room, price)
     for levels in range(3):
-        monkeypatch.setattr(one_node_price, "FINEST_LEVEL", levels)
+        monkeypatch.setattr(search, "FINEST_LEVEL", levels)
         assert price_room(room, price, gap_fraction=0.0).lower_bound_eur <= best + 1e-9
 
 
@@ -132,7 +138,7 @@ def test_convex_costs_need_every_correction(seed: int, monkeypatch: pytest.Monke
     """Only one schedule is allowed, so its cost is the optimum, and it is convex in the start: a
     chord without the corrections of shift_grid lies above it."""
     monkeypatch.setattr(one_node_price, "COARSE_SPACING_K", 1.0)
-    monkeypatch.setattr(one_node_price, "FINEST_LEVEL", seed % 3)
+    monkeypatch.setattr(search, "FINEST_LEVEL", seed % 3)
     rng = np.random.default_rng(seed)
     order = rng.integers(0, 2, 40)
     room = replace(random_room(rng, 40), relay_fixed=order, terminal_temperature_c=np.empty(0),

@@ -86,7 +86,7 @@ def lower_pass(
         touch = int(np.floor(span / width)) + 2
         for m in range(modes):
             on = m == 1 or m >= 2 + lock_off
-            if on and fixed[t] == 0 or (not on and fixed[t] == 1):
+            if (on and fixed[t] == 0) or (not on and fixed[t] == 1):
                 continue
             constant = (on_cost[t] if on else 0.0) - heat_price[t] * (
                 drift[t] + (gain[t] if on else 0.0))

@@ -3,9 +3,21 @@
 The subproblem of the planner's column generation; README.md says how and why it holds.
 """
 
-from .one_node_price import price_room
+from .one_node_price import price_room, price_rooms
 from .room import Corridor, RoomPriced, RoomPricing
 from .schedules import is_feasible
 from .scratch import Scratch
+from .two_node_price import price_room_two_node
+from .two_node_room import TwoNodeRoomPricing
 
-__all__ = ["Corridor", "RoomPriced", "RoomPricing", "Scratch", "is_feasible", "price_room"]
+__all__ = [
+    "Corridor",
+    "RoomPriced",
+    "RoomPricing",
+    "Scratch",
+    "TwoNodeRoomPricing",
+    "is_feasible",
+    "price_room",
+    "price_room_two_node",
+    "price_rooms",
+]

@@ -163,12 +163,12 @@ def label_pass(
             best = cost[label]
             best_label = label
     if best_label >= 0:
-        _write_schedule(best_label, begin, n, place, parent, schedule)
+        write_schedule(best_label, begin, n, place, parent, schedule)
     return best, alive_low, alive_high
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
-def _write_schedule(
+def write_schedule(
     label: int, begin: int, n: int, place: IntArray, parent: IntArray, schedule: IntArray
 ) -> None:
     """Walk the parents back and write the relay values of the steps between."""

@@ -1,0 +1,203 @@
+"""The search that both models share: bound, schedule, finer grid where it matters, until good."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import NamedTuple
+
+import numpy as np
+
+from . import schedules
+from .room import Corridor, FloatArray, IntArray, RoomPriced
+from .scratch import Scratch
+
+HALVINGS = 1
+"""Each level halves the node distance so many times."""
+
+FINEST_LEVEL = 12
+"""The last level; its nodes lie 4096 times closer than the first one's."""
+
+MARGIN_COARSE_NODES = 2
+"""Coarse nodes added on both sides of the living temperatures before refining them."""
+
+SLACK_SHARES = (0.25, 1.0, 4.0)
+"""Labels above the incumbent by this share of the gap still mark temperatures worth refining; the
+next share is tried when the bound stands still."""
+
+STANDS_STILL = 0.75
+"""Two levels that leave more than this share of the gap mean that the corridor is too narrow."""
+
+KNOWN_FAILS = 0.85
+"""A level in a known corridor that leaves more than this share means that the corridor is stale."""
+
+ROUNDING_SHARE = 1e-10
+"""Share of the money turned over that is given away for rounding errors (about 1e-13 in truth)."""
+
+
+class Level(NamedTuple):
+    """One grid: rows of node values by step and relay state (see the models' lower_pass)."""
+
+    spacing: FloatArray
+    rows: IntArray
+    values: FloatArray
+
+
+class Search(ABC):
+    """Levels of the grid, the incumbent schedule and the best bound so far."""
+
+    def __init__(
+        self,
+        *,
+        ahead: IntArray,
+        fixed: IntArray,
+        relay: int,
+        begin: int,
+        on_cost: FloatArray,
+        switch_cost: float,
+        corridor: Corridor | None,
+        scratch: Scratch | None,
+    ) -> None:
+        self.ahead = ahead
+        self.relay = relay
+        self.begin = begin
+        self.on_cost = on_cost
+        self.scratch = Scratch() if scratch is None else scratch
+        self.turnover = 1.0 + float(np.abs(on_cost).sum()) + switch_cost * fixed.size
+        self.schedule = schedules.idle_schedule(fixed, relay)
+        self.cost, self.temperatures = self.simulate(self.schedule)
+        self.bound = -np.inf
+        self.nodes = 0
+        self.slack_share = SLACK_SHARES[0]
+        self.living: list[tuple[FloatArray, FloatArray]] = []
+        self.known: tuple[tuple[FloatArray, FloatArray], ...] = ()
+        if corridor is not None:
+            if corridor.schedule.shape != fixed.shape:
+                raise ValueError(f"corridor is of another horizon: it must have {fixed.size} steps")
+            self.known = corridor.living_c
+            known = corridor.schedule.astype(np.int64)
+            if schedules.obeys(known, ahead, relay, begin):
+                self.offer(known)
+
+    @abstractmethod
+    def simulate(self, schedule: IntArray) -> tuple[float, FloatArray]:
+        """Exact cost and temperatures of a schedule."""
+
+    @abstractmethod
+    def first_grid(self) -> tuple[FloatArray, IntArray, int]:
+        """Spacing, rows and number of nodes of the level that covers everything reachable."""
+
+    @abstractmethod
+    def next_grid(
+        self, coarse: Level, alive_low: FloatArray, alive_high: FloatArray
+    ) -> tuple[FloatArray, IntArray, int]:
+        """The same for the level after `coarse`, around the living temperatures."""
+
+    @abstractmethod
+    def run_level(self, spacing: FloatArray, rows: IntArray, coarse: Level | None) -> Level:
+        """Lower bound pass and greedy schedule."""
+
+    @abstractmethod
+    def root_value(self, level: Level) -> float:
+        """Value of the start on a level, EUR, with the cost before `begin`."""
+
+    @abstractmethod
+    def search_labels(self, level: Level, ceiling: float) -> tuple[FloatArray, FloatArray]:
+        """Label pass: offers its best schedule, returns the living temperatures."""
+
+    @abstractmethod
+    def widen(self, alive_low: FloatArray, alive_high: FloatArray) -> None:
+        """Let the living temperatures hold the incumbent's."""
+
+    def refine(self, gap_fraction: float, max_nodes: int) -> None:
+        """Run levels until the gap or the work count is reached."""
+        if self.begin == self.schedule.size:
+            self.bound = self.cost - self._rounding()
+            return
+        attempts = [(self.known, SLACK_SHARES[0])] if self.known else []
+        attempts += [((), share) for share in SLACK_SHARES]
+        for self.known, self.slack_share in attempts:
+            if not self._descend(gap_fraction, max_nodes):
+                break
+
+    def _descend(self, gap_fraction: float, max_nodes: int) -> bool:
+        """Run levels from the coarsest on; False when nothing more is to be done.
+
+        True when the bound stands still: then schedules slip out through the coarse values around
+        temperatures that were judged dead too early, and a wider corridor helps.
+        """
+        self.living = []
+        spacing, rows, count = self.first_grid()
+        if self.nodes > 0 and self.nodes + count > max_nodes:
+            return False
+        level = self._run(spacing, rows, None)
+        gaps = [self.cost - self._level_bound(level)]
+        while True:
+            wanted = max(gap_fraction * self._spending(), 2.0 * self._rounding())
+            if self.cost - self.bound <= wanted:
+                return False
+            depth = len(gaps)
+            if depth > FINEST_LEVEL or (depth > 3 and gaps[-1] > STANDS_STILL * gaps[-3]):
+                return True
+            if 2 < depth <= len(self.known) + 1 and gaps[-1] > KNOWN_FAILS * gaps[-2]:
+                return True
+            alive_low, alive_high = self._living(level)
+            spacing, rows, count = self.next_grid(level, alive_low, alive_high)
+            if self.nodes + count > max_nodes:
+                return False
+            self.living.append((alive_low, alive_high))
+            level = self._run(spacing, rows, level)
+            gaps.append(self.cost - self._level_bound(level))
+
+    def _run(self, spacing: FloatArray, rows: IntArray, coarse: Level | None) -> Level:
+        level = self.run_level(spacing, rows, coarse)
+        self.bound = max(self.bound, self._level_bound(level))
+        return level
+
+    def _living(self, level: Level) -> tuple[FloatArray, FloatArray]:
+        """Temperatures worth refining: known from the last pricing, or found by labels."""
+        depth = len(self.living)
+        if depth < len(self.known):
+            alive_low, alive_high = self.known[depth][0].copy(), self.known[depth][1].copy()
+        else:
+            slack = self.slack_share * (self.cost - self._level_bound(level))
+            alive_low, alive_high = self.search_labels(level, self.cost + slack)
+        self.widen(alive_low, alive_high)
+        return alive_low, alive_high
+
+    def values_buffer(self, size: int) -> FloatArray:
+        """Memory for a level's values; the coarser level's stays untouched."""
+        return self.scratch.floats(f"values {len(self.living) % 2}", size)
+
+    def offer(self, schedule: IntArray) -> None:
+        """Take a feasible schedule as incumbent if it is cheaper."""
+        cost, temperatures = self.simulate(schedule)
+        if cost < self.cost:
+            self.schedule, self.cost, self.temperatures = schedule, cost, temperatures
+
+    def _level_bound(self, level: Level) -> float:
+        return self.root_value(level) - self._rounding()
+
+    def _spending(self) -> float:
+        """Money that the incumbent moves, EUR: the scale of the gap."""
+        return max(float(np.abs(self.on_cost) @ self.schedule), abs(self.cost))
+
+    def _rounding(self) -> float:
+        return ROUNDING_SHARE * (self.turnover + abs(self.cost))
+
+    def result(self) -> RoomPriced:
+        """The answer, with the corridor for a later pricing."""
+        schedule = self.schedule.astype(np.uint8)
+        corridor = Corridor(tuple(self.living), schedule)
+        return RoomPriced(
+            schedule, self.cost, self.bound, self.temperatures, self.nodes, corridor
+        )
+
+
+def checked_price(price_eur_per_kwh_on: FloatArray, steps: int) -> FloatArray:
+    """The prices as contiguous float64 [steps]; ValueError if they are not that, or not finite."""
+    price = np.ascontiguousarray(price_eur_per_kwh_on, dtype=np.float64)
+    if price.shape != (steps,):
+        raise ValueError(f"price_eur_per_kwh_on must be a vector of {steps} prices")
+    if not np.isfinite(price).all():
+        raise ValueError("price_eur_per_kwh_on holds NaN or infinity: price every step")
+    return price

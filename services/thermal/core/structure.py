@@ -1,0 +1,102 @@
+"""Which equations a room needs, decided by how well each predicts data it has not seen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from services.thermal.core.fit import fit_house, robust_loss
+from services.thermal.core.objective import Windows, errors_only
+from services.thermal.core.parametrise import RoomStructure
+from services.thermal.core.task import Task
+
+SHORT_HISTORY_DAYS = 21.0
+SIMPLER_UNLESS_BETTER_BY = 0.02
+
+CANDIDATES: Mapping[str, Mapping[str, bool]] = {
+    "one node": {"two_nodes": False},
+    "two nodes": {},
+    "two nodes, emitter lag": {"emitter_lag": True},
+    "two nodes, emitter lag, heated floor": {"emitter_lag": True, "floor_heating": True},
+    "two nodes, heating curve": {"hydronic": True},
+    "two nodes, emitter lag, heating curve": {"emitter_lag": True, "hydronic": True},
+}
+
+
+def candidate(label: str, room: str, own_heat: bool, shared_heat: bool) -> RoomStructure:
+    """Structure of a room under a candidate, without what its heating cannot have."""
+    flags = dict(CANDIDATES[label])
+    if not (own_heat or shared_heat):
+        flags = {k: v for k, v in flags.items() if k == "two_nodes"}
+    elif not own_heat:
+        flags.pop("hydronic", None)
+    return RoomStructure(room, **flags)
+
+
+def choose_structures(
+    task: Task, split: int
+) -> tuple[list[RoomStructure], dict[str, dict[str, float]], int]:
+    """Fit the whole house under each candidate; every room keeps the one that predicts held-out
+    stretches best, the simpler one unless the next is better by 2 %.
+
+    Held out is the last quarter, or each third in turn where the history is short.
+    """
+    names = task.history.rooms
+    shared = "heat" in task.shared_sources
+    heated = {name: bool(task.own_heat[name]) for name in names}
+    labels = [
+        label
+        for label, flags in CANDIDATES.items()
+        if (any(heated.values()) or "hydronic" not in flags)
+        and (any(heated.values()) or shared or "emitter_lag" not in flags)
+    ]
+    steps = len(task.history.epoch_s)
+    short = steps * task.history.step_s < SHORT_HISTORY_DAYS * 86400
+    stretches = (
+        [(0, steps // 3), (steps // 3, 2 * steps // 3), (2 * steps // 3, steps)]
+        if short
+        else [(split, steps)]
+    )
+    losses: dict[str, dict[str, float]] = {name: {} for name in names}
+    evaluations = 0
+    for label in labels:
+        parameters = task.parameters(
+            [candidate(label, name, heated[name], shared) for name in names]
+        )
+        windows = task.windows(parameters)
+        total = np.zeros(len(names))
+        for first, last in stretches:
+            ends = windows.origins + windows.horizon
+            inside = (windows.origins >= first) & (ends <= last)
+            outside = (ends <= first) | (windows.origins >= last)
+            if not inside.any() or not outside.any():
+                continue
+            fit = fit_house(
+                parameters, _only(windows, outside), quantum_c=task.quantum_c, rounds=2
+            )
+            evaluations += fit.evaluations
+            error, _ = errors_only(fit.theta, parameters, _only(windows, inside), fit.gain)
+            shape = replace(fit.shape, delta_c=np.full(len(names), 0.3))
+            total += robust_loss(error, shape)
+        for name, loss in zip(names, total, strict=True):
+            losses[name][label] = float(loss)
+    chosen = []
+    for name in names:
+        best = "two nodes"
+        if np.isfinite(losses[name][best]):
+            least = min(losses[name].values())
+            best = next(
+                label
+                for label in labels
+                if losses[name][label] <= least * (1.0 + SIMPLER_UNLESS_BETTER_BY)
+            )
+        chosen.append(candidate(best, name, heated[name], shared))
+    return chosen, losses, evaluations
+
+
+def _only(windows: Windows, keep: NDArray[np.bool_]) -> Windows:
+    """The windows whose origins are kept."""
+    return replace(windows, origins=windows.origins[keep], weights=windows.weights[keep])

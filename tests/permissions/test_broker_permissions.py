@@ -1,0 +1,123 @@
+"""Who may say what: the broker enforces the catalogue alone, whatever a client's code does."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+import pytest
+from nats.errors import Error as NatsError
+from nats.js.api import ConsumerConfig
+
+from chassis.provision import USERS, permissions
+from contracts import catalog
+from pems.broker import Broker
+from pems.home import bus_of
+from tests.conftest import tick
+
+VERDICT = "pems.home.command.relay-living.approved"
+OTHERS = [user for user in USERS if user != "safety"]
+
+
+async def last_sequence(house: Broker) -> int:
+    async with bus_of(house.settings) as bus:
+        return await bus.last_sequence()
+
+
+@pytest.mark.parametrize("user", OTHERS)
+async def test_nobody_but_safety_can_put_a_verdict_on_the_log(house: Broker, user: str) -> None:
+    before = await last_sequence(house)
+    async with bus_of(house.settings, user) as bus:
+        await bus.client.publish(VERDICT, b"{}")
+        await bus.client.flush()
+    await asyncio.sleep(0.1)
+    assert await last_sequence(house) == before
+
+
+async def test_safety_itself_can(house: Broker) -> None:
+    before = await last_sequence(house)
+    async with bus_of(house.settings, "safety") as bus:
+        await bus.js.publish(VERDICT, b"{}", stream=bus.stream)
+    assert await last_sequence(house) == before + 1
+
+
+async def test_a_client_may_ask_and_nothing_else(house: Broker) -> None:
+    async with bus_of(house.settings, "client") as bus:
+        await bus.js.publish("pems.home.override.house.requested", b"{}", stream=bus.stream)
+        before = await bus.last_sequence()
+        for row in catalog.CATALOG:
+            if "client" in row.by:
+                continue
+            entity = row.entity.split("{")[0] + "x" if "{" in row.entity else row.entity
+            await bus.client.publish(catalog.subject("home", row.type, entity), b"{}")
+        await bus.client.flush()
+        await asyncio.sleep(0.1)
+        assert await bus.last_sequence() == before
+
+
+@pytest.mark.parametrize("user", [*catalog.SERVICES, "twin", "client", "reader", "miniserver"])
+async def test_no_service_may_create_or_change_a_consumer_or_stream(
+    house: Broker, user: str
+) -> None:
+    async with bus_of(house.settings, user) as bus:
+        with pytest.raises((NatsError, asyncio.TimeoutError)):
+            async with asyncio.timeout(1):
+                await bus.js.add_consumer(
+                    house.settings.stream,
+                    ConsumerConfig(name="evil", deliver_subject=VERDICT),
+                )
+        for subject in (
+            f"$JS.API.STREAM.UPDATE.{house.settings.stream}",
+            f"$JS.API.STREAM.DELETE.{house.settings.stream}",
+            f"$JS.API.CONSUMER.CREATE.{house.settings.stream}.evil.pems.home.command.*.proposed",
+        ):
+            await bus.client.publish(subject, json.dumps({"deliver_subject": VERDICT}).encode())
+        await bus.client.flush()
+    async with bus_of(house.settings, "operator") as bus:
+        names = {info.name for info in await bus.js.consumers_info(house.settings.stream)}
+        assert names == set(catalog.SERVICES)
+
+
+@pytest.mark.parametrize("user", [*catalog.SERVICES, "reader", "twin"])
+async def test_a_reply_subject_cannot_smuggle_a_message_onto_the_verdict_subject(
+    house: Broker, user: str
+) -> None:
+    """The server answers requests on the requester's reply subject; that must not be a way in."""
+    async with bus_of(house.settings, "twin") as bus:
+        await bus.append([tick(0)])
+    async with bus_of(house.settings, user) as bus:
+        before = await bus.last_sequence()
+        stream = house.settings.stream
+        await bus.client.publish(
+            f"$JS.API.DIRECT.GET.{stream}", b'{"seq":3}', reply=VERDICT
+        )
+        await bus.client.publish(
+            f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{user}", b'{"batch":1,"no_wait":true}',
+            reply=VERDICT,
+        )  # fmt: skip
+        await bus.client.flush()
+        await asyncio.sleep(0.2)
+        smuggled = [e async for e in bus.read(before + 1) if e.subject == VERDICT]
+    # what may arrive is a copy of what stands on the log, never what the user wrote, and it
+    # carries no valid signature for that subject: the gateway's own check refuses it
+    for entry in smuggled:
+        assert entry.headers.get("ce-type") != "command.approved"
+
+
+def test_permissions_grant_no_wildcard_api(house: Broker) -> None:
+    for user in USERS:
+        granted = permissions(user, house.settings)["publish"]
+        subjects = granted if isinstance(granted, list) else []
+        assert "$JS.API.>" not in subjects
+        assert ">" not in subjects
+        assert not [s for s in subjects if s.startswith("$JS.API.CONSUMER.CREATE")]
+    assert permissions("operator", house.settings)["publish"] == {
+        "deny": ["pems.home.command.>"]
+    }
+
+
+def test_secrets_are_for_their_owner_only(house: Broker) -> None:
+    files = [path for path in (house.settings.home / "secrets").rglob("*") if path.is_file()]
+    assert len(files) == len(USERS) + 1
+    for path in [*files, house.settings.home / "nats-server.conf"]:
+        assert path.stat().st_mode & 0o077 == 0, path
