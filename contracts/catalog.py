@@ -29,6 +29,9 @@ ALL = SERVICES
 PEOPLE = ("client", "operator", "gateway")
 
 
+Model = type[Record]
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
     """One event type.
@@ -47,7 +50,7 @@ class Row:
 
     type: str
     version: int
-    model: type[Record]
+    model: Model
     entity: str
     by: tuple[str, ...]
     heard_by: tuple[str, ...] = ()
@@ -80,7 +83,7 @@ CATALOG: tuple[Row, ...] = (
         ("thermal", "forecast"), 300, 3_600),
     Row("measurement.sweep.completed", 1, M.SweepCompleted, "house", ("gateway",),
         ("thermal", "safety"), 300, 900),
-    Row("measurement.baseline.sampled", 1, M.BaselineSampled, "baseline", ("twin",), (), 300),
+    Row("baseline.sampled", 1, M.BaselineSampled, "house", ("twin",), (), 300),
     Row("weather.forecast-issued", 1, weather.WeatherForecastIssued, "site", ("gateway",),
         ("forecast", "thermal", "optimizer"), 3_600, 12 * 3_600),
     Row("price.published", 1, price.PricesPublished, "market", ("gateway",),
@@ -142,6 +145,15 @@ def subject(site: str, type_: str, entity: str) -> str:
     return f"pems.{site}.{row.family}.{entity}.{row.verb}"
 
 
+def entity_of(row: Row, data: Record) -> str | None:
+    """The entity that a payload speaks of; None where only the subject says it."""
+    if "{" not in row.entity:
+        return row.entity
+    prefix, placeholder = row.entity.rstrip("}").split("{")
+    name = getattr(data, placeholder, None)
+    return None if name is None else f"{prefix}{name}"
+
+
 def hears(service: str) -> frozenset[str]:
     """Types that a service's consumer delivers."""
     if service == "historian":
@@ -158,7 +170,7 @@ def publish_subjects(user: str, site: str) -> list[str]:
     """Broker permission of a user: the subjects it may publish on, entities as wildcards."""
     return sorted(
         {
-            f"pems.{site}.{row.family}.{_wild(row.entity)}.{row.verb}"
+            f"pems.{site}.{row.family}.{_own(row.entity, user)}.{row.verb}"
             for row in CATALOG
             if user in row.by
         }
@@ -189,6 +201,11 @@ def filter_subjects(service: str, site: str, names: Mapping[str, Iterable[str]])
     return sorted(filters)
 
 
+def _own(entity: str, user: str) -> str:
+    """A service speaks of its own health only."""
+    return user if entity == "{service}" else _wild(entity)
+
+
 def _wild(entity: str) -> str:
     return "*" if "{" in entity else entity
 
@@ -197,4 +214,4 @@ def _spelled(entity: str, names: Mapping[str, Iterable[str]]) -> list[str]:
     if "{" not in entity:
         return [entity]
     prefix, placeholder = entity.rstrip("}").split("{")
-    return [f"{prefix}{name}" for name in names.get(placeholder, ())]
+    return [f"{prefix}{name}" for name in names[placeholder]]

@@ -10,10 +10,11 @@ Four event types that people send may come *bare*, as plain JSON without headers
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 from uuid import UUID, uuid5
 
 from pydantic import ValidationError
@@ -62,7 +63,6 @@ class Event:
     config: str = ""
     expiry: datetime | None = None
     traceparent: str = ""
-    extra: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def subject(self) -> str:
@@ -133,17 +133,17 @@ def decode(
         raise PoisonError(f"type {head['ce-type']!r} is not in the catalogue")
     if catalog.subject(site, row.type, entity) != subject:
         raise PoisonError(f"type {row.type} does not belong on subject {subject}")
-    try:
-        version = int(head.get("ce-dataschema", "").rsplit(":v", 1)[1])
-        as_of = int(head.get("ce-pemsasof", "0"))
-        time = datetime.fromisoformat(head["ce-time"]) if "ce-time" in head else None
-        expiry = (
-            datetime.fromisoformat(head["ce-expirytime"]) if "ce-expirytime" in head else None
-        )
-    except (IndexError, ValueError) as error:
-        raise PoisonError(f"{row.type}: a header is malformed: {error}") from error
+    if head.get("ce-specversion") != "1.0":
+        raise PoisonError(f"{row.type}: header ce-specversion is malformed; write 1.0")
     if not head.get("ce-id"):
         raise PoisonError(f"{row.type}: header ce-id is missing")
+    mode = head.get("ce-pemsmode", "live")
+    if mode not in get_args(Mode):
+        raise PoisonError(f"{row.type}: header ce-pemsmode is malformed: {mode!r}")
+    version = _count(row, head, "ce-dataschema", f"{SCHEMA_BASE}:{row.type}:v", "")
+    data = _payload(row, version, body)
+    if catalog.entity_of(row, data) not in (None, entity):
+        raise PoisonError(f"type {row.type} does not belong on subject {subject}: see its body")
     return Event(
         type=row.type,
         version=row.version,
@@ -151,25 +151,54 @@ def decode(
         entity=entity,
         id=head["ce-id"],
         source=head.get("ce-source", "").rsplit("/", 1)[-1],
-        data=_payload(row, version, body),
-        time=time,
+        data=data,
+        time=_instant(row, head, "ce-time"),
         cause=head.get("ce-causationid", ""),
         correlation=head.get("ce-correlationid", ""),
-        as_of=as_of,
+        as_of=_count(row, head, "ce-pemsasof", "", "0"),
         sequence=sequence,
-        mode=head.get("ce-pemsmode", "live"),
+        mode=mode,
         code=head.get("ce-pemscode", ""),
         config=head.get("ce-pemsconfig", ""),
-        expiry=expiry,
+        expiry=_instant(row, head, "ce-expirytime"),
         traceparent=head.get("traceparent", ""),
     )
+
+
+def _count(
+    row: catalog.Row, head: Mapping[str, str], name: str, prefix: str, absent: str
+) -> int:
+    text = head.get(name, absent)
+    digits = text.removeprefix(prefix)
+    if not (text.startswith(prefix) and digits.isascii() and digits.isdigit() and len(digits) < 20):
+        raise PoisonError(
+            f"{row.type}: header {name} is malformed: {text[:80]!r}; write {prefix}<number>"
+        )
+    return int(digits)
+
+
+def _instant(row: catalog.Row, head: Mapping[str, str], name: str) -> datetime | None:
+    if name not in head:
+        return None
+    try:
+        value = datetime.fromisoformat(head[name])
+        if value.tzinfo is None:
+            raise ValueError("it has no offset; write it in UTC with a Z")
+        return value.astimezone(UTC)
+    except (ValueError, OverflowError) as error:
+        raise PoisonError(f"{row.type}: header {name} is malformed: {error}") from error
 
 
 def _decode_bare(subject: str, body: bytes, sequence: int) -> Event:
     _, site, family, entity, verb = subject.split(".")
     row = catalog.BY_TYPE.get(f"{family}.{verb}")
     if row is None or not row.bare:
-        raise PoisonError(f"{subject}: header ce-type is missing (only people's requests may be bare)")
+        raise PoisonError(
+            f"{subject}: header ce-type is missing (only people's requests may be bare)"
+        )
+    data = _payload(row, row.version, body)
+    if catalog.entity_of(row, data) not in (None, entity):
+        raise PoisonError(f"type {row.type} does not belong on subject {subject}: see its body")
     return Event(
         type=row.type,
         version=row.version,
@@ -177,7 +206,7 @@ def _decode_bare(subject: str, body: bytes, sequence: int) -> Event:
         entity=entity,
         id=str(uuid5(NAMESPACE, f"{subject}/{sequence}")),
         source="client",
-        data=_payload(row, row.version, body),
+        data=data,
         sequence=sequence,
     )
 
@@ -186,9 +215,11 @@ def _payload(row: catalog.Row, version: int, body: bytes) -> Record:
     try:
         if version == row.version:
             return row.model.model_validate_json(body)
-        return row.model.model_validate(upcast.to_newest(row.type, version, row.version, body))
+        # Through JSON again, so that old and new bodies are judged by the same rules.
+        lifted = upcast.to_newest(row.type, version, row.version, body)
+        return row.model.model_validate_json(json.dumps(lifted))
     except ValidationError as error:
-        raise PoisonError(f"{row.type} v{version}: {explain(error)}") from error
+        raise PoisonError(f"{row.type} v{version}: {explain(error, 'body')}") from error
     except upcast.UnknownVersionError as error:
         raise PoisonError(str(error)) from error
 

@@ -12,20 +12,45 @@ from hashlib import sha256
 from typing import Annotated, Literal, Self
 from zoneinfo import ZoneInfo, available_timezones
 
-from pydantic import AfterValidator, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 
 from contracts.base import Record
 from contracts.units import Celsius, EurPerKwh, Fraction, Name, PositiveWatts, StateOfCharge
 
 Degrees = Annotated[float, Field(ge=0, lt=360)]
-DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
+DAYS: tuple[Day, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+
+
+def _some(value: tuple[Day, ...]) -> tuple[Day, ...]:
+    if not value:
+        raise ValueError("name at least one day")
+    return value
+
+
+Days = Annotated[tuple[Day, ...], AfterValidator(_some)]
 
 
 def _known_zone(value: str) -> str:
     if value not in available_timezones():
         raise ValueError(f"{value!r} is not an IANA time zone; write for example Europe/Prague")
     return value
+
+
+def _quoted(value: object) -> object:
+    # YAML 1.1 reads an unquoted 22:00 as the number 1320.
+    if isinstance(value, int | float) or (isinstance(value, str) and ":" not in value):
+        raise ValueError('write the local time in quotes, as "HH:MM"')
+    return value
+
+
+def _local(value: time) -> time:
+    if value.tzinfo is not None:
+        raise ValueError('a local time has no offset; write "HH:MM"')
+    return value
+
+
+LocalTime = Annotated[time, BeforeValidator(_quoted), AfterValidator(_local)]
 
 
 class Location(Record):
@@ -53,8 +78,8 @@ class Window(Record):
 class ComfortPeriod(Record):
     """A temperature band that holds from a local time on, until the next period of that day."""
 
-    days: tuple[Day, ...] = DAYS
-    start: Annotated[time, Field(description="local wall-clock time, HH:MM")]
+    days: Days = DAYS
+    start: Annotated[LocalTime, Field(description="local wall-clock time, HH:MM")]
     low_c: Celsius
     high_c: Celsius
 
@@ -68,7 +93,7 @@ class ComfortPeriod(Record):
 class Room(Record):
     """A room with its own heating relay."""
 
-    id: Name
+    id: Annotated[Name, Field(max_length=42, description="short enough for relay-<id>")]
     name: str
     floor_area_m2: Annotated[float, Field(gt=0, le=1_000)]
     heater_w: Annotated[PositiveWatts, Field(description="electric power of the relay's load")]
@@ -117,17 +142,26 @@ class Battery(Record):
 class Ev(Record):
     """A car at its charger; a session's target and departure come from the charger or the user."""
 
-    id: Name
+    id: Annotated[Name, Field(max_length=42)]
     capacity_wh: Annotated[float, Field(gt=0, le=500_000)]
     phases: Literal[1, 3] = 3
     voltage_v: Annotated[float, Field(ge=100, le=260)] = 230.0
     current_min_a: Annotated[float, Field(ge=6, le=80, description="IEC 61851: 6 A least")] = 6.0
     current_max_a: Annotated[float, Field(ge=6, le=80)] = 16.0
     efficiency: Annotated[Fraction, Field(gt=0.5)] = 0.92
-    default_departure: Annotated[time, Field(description="local time, when none is given")] = time(
-        7, 0
-    )
+    default_departure: Annotated[
+        LocalTime, Field(description="local time, when none is given")
+    ] = time(7, 0)
     default_energy_kwh: Annotated[float, Field(ge=0, le=200)] = 15.0
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.current_min_a > self.current_max_a:
+            raise ValueError(
+                f"current_min_a {self.current_min_a} must not be above "
+                f"current_max_a {self.current_max_a}"
+            )
+        return self
 
     @property
     def max_w(self) -> float:
@@ -150,9 +184,16 @@ class Grid(Record):
 class LowTariffHours(Record):
     """A span of local wall-clock time with the cheap distribution rate (Czech HDO)."""
 
-    start: time
-    end: Annotated[time, Field(description="exclusive; 00:00 means midnight at the end")]
-    days: tuple[Day, ...] = DAYS
+    start: LocalTime
+    end: Annotated[LocalTime, Field(description="exclusive; 00:00 means midnight at the end")]
+    days: Days = DAYS
+
+
+    @model_validator(mode="after")
+    def _spans(self) -> Self:
+        if self.start == self.end != time(0, 0):
+            raise ValueError("end equals start; write 00:00 to 00:00 for the whole day")
+        return self
 
 
 class Tariff(Record):
@@ -204,6 +245,12 @@ def _inside(span: LowTariffHours, local: datetime) -> bool:
     return (today and now >= start) or (yesterday and now < end)
 
 
+def _unique(where: str, names: list[str], thing: str) -> None:
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"{where} {name!r} is used twice; give each {thing} its own")
+
+
 class SiteConfig(Record):
     """The whole house."""
 
@@ -224,9 +271,9 @@ class SiteConfig(Record):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         ids = [room.id for room in self.rooms]
-        twice = sorted({name for name in ids if ids.count(name) > 1})
-        if twice:
-            raise ValueError(f"rooms: id {twice[0]!r} is used twice; give each room its own")
+        _unique("rooms: id", ids, "room")
+        _unique("evs: id", [ev.id for ev in self.evs], "car")
+        _unique("pv: name", [array.name for array in self.pv], "array")
         for room in self.rooms:
             if room.comfort not in self.comfort:
                 raise ValueError(
@@ -240,8 +287,14 @@ class SiteConfig(Record):
                     )
         for name, periods in self.comfort.items():
             for day in DAYS:
-                if not any(day in period.days for period in periods):
+                starts = [period.start for period in periods if day in period.days]
+                if not starts:
                     raise ValueError(f"comfort.{name}: no period on {day}; add one")
+                if len(set(starts)) < len(starts):
+                    twice = next(start for start in starts if starts.count(start) > 1)
+                    raise ValueError(
+                        f"comfort.{name}: two periods start at {twice:%H:%M} on {day}; drop one"
+                    )
         return self
 
     @property
@@ -267,7 +320,7 @@ class SiteConfig(Record):
             known = [
                 p
                 for p in periods
-                if day in p.days and (back > 0 or p.start <= local.time().replace(tzinfo=None))
+                if day in p.days and (back > 0 or p.start <= local.time())
             ]
             if known:
                 latest = max(known, key=lambda p: p.start)
@@ -287,17 +340,22 @@ class SiteConfig(Record):
         return sha256(self.model_dump_json().encode()).hexdigest()
 
 
-def explain(error: ValidationError) -> str:
+def explain(error: ValidationError, whole: str = "site file") -> str:
     """Say every problem of a configuration in a line of its own: field, problem, what was given."""
     lines = []
     for item in error.errors():
-        place = ".".join(str(part) for part in item["loc"]) or "site file"
+        place = ".".join(str(part) for part in item["loc"]) or whole
         message = item["msg"].removeprefix("Value error, ")
         if item["type"] == "missing":
             message = "is missing; add it"
         elif item["type"] == "extra_forbidden":
             message = "is not a known field; check the spelling or remove it"
         given = item.get("input")
-        shown = f" (given: {given!r})" if isinstance(given, int | float | str) else ""
+        shown = f" (given: {_short(given)})" if isinstance(given, int | float | str) else ""
         lines.append(f"{place}: {message}{shown}")
     return "\n".join(lines)
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."

@@ -10,21 +10,32 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Annotated
 
-from pydantic import AfterValidator, AwareDatetime, Field, PlainSerializer, StringConstraints
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BeforeValidator,
+    Field,
+    PlainSerializer,
+    StringConstraints,
+)
 
-Watts = Annotated[float, Field(ge=-200_000, le=200_000, description="W")]
-PositiveWatts = Annotated[float, Field(ge=0, le=200_000, description="W")]
-WattHours = Annotated[float, Field(ge=-1e12, le=1e12, description="Wh")]
-Celsius = Annotated[float, Field(ge=-60, le=120, description="°C")]
-Kelvin = Annotated[float, Field(ge=-100, le=100, description="K, a difference")]
-StateOfCharge = Annotated[float, Field(ge=0, le=1, description="0 (empty) to 1 (full)")]
-Fraction = Annotated[float, Field(ge=0, le=1, description="0 to 1")]
-EurPerKwh = Annotated[float, Field(ge=-10, le=10, description="EUR/kWh")]
-EurPerMwh = Annotated[float, Field(ge=-10_000, le=10_000, description="EUR/MWh")]
-Irradiance = Annotated[float, Field(ge=0, le=2_000, description="W/m2")]
-Amperes = Annotated[float, Field(ge=0, le=250, description="A per phase")]
-Seconds = Annotated[int, Field(ge=0, le=400 * 86_400, description="s")]
-StepSeconds = Annotated[int, Field(ge=60, le=86_400, description="s, length of one step")]
+Watts = Annotated[float, Field(strict=True, ge=-200_000, le=200_000, description="W")]
+PositiveWatts = Annotated[float, Field(strict=True, ge=0, le=200_000, description="W")]
+WattHours = Annotated[float, Field(strict=True, ge=-1e12, le=1e12, description="Wh")]
+Celsius = Annotated[float, Field(strict=True, ge=-60, le=120, description="°C")]
+Kelvin = Annotated[float, Field(strict=True, ge=-100, le=100, description="K, a difference")]
+StateOfCharge = Annotated[
+    float, Field(strict=True, ge=0, le=1, description="0 (empty) to 1 (full)")
+]
+Fraction = Annotated[float, Field(strict=True, ge=0, le=1, description="0 to 1")]
+EurPerKwh = Annotated[float, Field(strict=True, ge=-10, le=10, description="EUR/kWh")]
+EurPerMwh = Annotated[float, Field(strict=True, ge=-10_000, le=10_000, description="EUR/MWh")]
+Irradiance = Annotated[float, Field(strict=True, ge=0, le=2_000, description="W/m2")]
+Amperes = Annotated[float, Field(strict=True, ge=0, le=250, description="A per phase")]
+Seconds = Annotated[int, Field(strict=True, ge=0, le=400 * 86_400, description="s")]
+StepSeconds = Annotated[
+    int, Field(strict=True, ge=60, le=86_400, description="s, length of one step")
+]
 
 Name = Annotated[
     str,
@@ -33,8 +44,18 @@ Name = Annotated[
 """A token of a subject: lower-case letters, digits and single hyphens."""
 
 
+def _written_out(value: object) -> object:
+    # A bare number would be taken for seconds since 1970, or milliseconds, or a slip.
+    if isinstance(value, datetime) or (isinstance(value, str) and "-" in value[1:]):
+        return value
+    raise ValueError("write an RFC 3339 instant, for example 2026-01-15T11:00:00Z")
+
+
 def _to_utc(value: datetime) -> datetime:
-    return value.astimezone(UTC)
+    try:
+        return value.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("lies outside the years 1 to 9999 in UTC; mend the instant") from None
 
 
 def _write(value: datetime) -> str:
@@ -45,6 +66,7 @@ def _write(value: datetime) -> str:
 
 UtcTime = Annotated[
     AwareDatetime,
+    BeforeValidator(_written_out),
     AfterValidator(_to_utc),
     PlainSerializer(_write, return_type=str, when_used="json"),
 ]

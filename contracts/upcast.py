@@ -39,11 +39,18 @@ def to_newest(
         )
     try:
         value = json.loads(body)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UnknownVersionError(f"{type_} v{stored}: the body is not JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise UnknownVersionError(f"{type_} v{stored}: the body is not a JSON object")
     for version in range(stored, newest):
         step = steps.get((type_, version))
         if step is None:
             raise UnknownVersionError(f"{type_}: no upcaster from v{version} to v{version + 1}")
-        value = step(value)
+        try:
+            value = step(value)
+        except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+            raise UnknownVersionError(
+                f"{type_} v{version}: the body cannot be lifted to v{version + 1}: {error!r}"
+            ) from error
     return dict(value)

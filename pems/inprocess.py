@@ -177,6 +177,6 @@ class Simulation:
         if int(now.timestamp()) % METER_S == 0:
             self.baseline.advance(now)
             sample = baseline_event(self.baseline, self.house)
-            self.loop.say("twin", "measurement.baseline.sampled", "baseline", sample, now)
+            self.loop.say("twin", "baseline.sampled", "house", sample, now)
         self._tick(now)
         return now

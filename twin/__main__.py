@@ -141,7 +141,7 @@ class Twin:
         if int(now.timestamp()) % METER_S == 0:
             self.baseline.advance(now)
             sample = baseline_event(self.baseline, self.house)
-            await self.say("measurement.baseline.sampled", "baseline", sample, now)
+            await self.say("baseline.sampled", "house", sample, now)
         data = Ticked(time=now, interval_s=TICK_S, number=self.number)
         await self.say("clock.ticked", "site", data, now)
         self.number += 1

@@ -61,9 +61,7 @@ def _typical_year() -> tuple[FloatArray, FloatArray, FloatArray]:
     ghi = frame["ghi"].to_numpy(dtype=np.float64)
     day = clear > 50.0
     where = np.flatnonzero(day)
-    index = np.interp(
-        np.arange(YEAR_HOURS), where, np.clip(ghi[where] / clear[where], 0.03, 1.05)
-    )
+    index = np.interp(np.arange(YEAR_HOURS), where, np.clip(ghi[where] / clear[where], 0.03, 1.05))
     return (
         frame["temp_air"].to_numpy(dtype=np.float64),
         index,

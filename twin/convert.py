@@ -226,7 +226,7 @@ def main(
     weather: Annotated[WeatherSource, typer.Option(help="temperature and wind")] = (
         WeatherSource.mons
     ),
-    ev_user: Annotated[str, typer.Option(help="driver of ev_norway; empty = most sessions")] = "",
+    ev_user: Annotated[str, typer.Option(help="driver of ev_norway; empty = the median one")] = "",
     announce: Annotated[bool, typer.Option(help="drivers announce energy and departure")] = True,
     seed: Annotated[int, typer.Option(min=0, help="of noise and forecast errors")] = 1,
     data: Annotated[

@@ -65,7 +65,11 @@ class Drivers:
         weather = scenario.weather
         place = site.location
         self._clear = clear_ghi_means(
-            weather.start_s, weather.step_s, len(weather), place.latitude, place.longitude,
+            weather.start_s,
+            weather.step_s,
+            len(weather),
+            place.latitude,
+            place.longitude,
             place.altitude_m,
         )
         self._blocks: dict[int, Block] = {}
@@ -161,9 +165,7 @@ class Drivers:
                 sun[:, column] += window.area_m2 * through[window.azimuth_deg]
         return sun
 
-    def _gains(
-        self, number: int, local: IntArray, week: IntArray, load: FloatArray
-    ) -> FloatArray:
+    def _gains(self, number: int, local: IntArray, week: IntArray, load: FloatArray) -> FloatArray:
         """Heat of people and appliances, W, shape (n, rooms).
 
         People sit where the comfort profile expects them (band above the room's lowest), spread

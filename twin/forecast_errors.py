@@ -55,8 +55,9 @@ class ForecastErrors:
         index = self._truth["ghi_w_m2"] / np.maximum(self._clear, 1.0)
         self._sky_index = _fill_nights(index, self._clear > 20.0)
         self._shared = {
-            name: ar1(np.random.default_rng([seed, 71, stream]).standard_normal(hours),
-                      CORRELATION[name])
+            name: ar1(
+                np.random.default_rng([seed, 71, stream]).standard_normal(hours), CORRELATION[name]
+            )
             for name, stream in STREAM.items()
         }
 

@@ -55,34 +55,44 @@ SHAPE_SPREAD = 0.22
 """Relative spread of the daily swing around the mean shape."""
 SUN_EFFECT_EUR_MWH = (25, 75, 70, 45)
 """Fall of the midday price for a clear-sky index 1 above the season's mean."""
+# fmt: off
 SHAPE_EUR_MWH = (
     # winter: working day, weekend; hours 0 to 23 local
-    (-27, -28, -31, -34, -32, -23, -1, 20, 30, 19, 8, 1, -3, -1, 5, 16, 27, 34, 29, 22, 7, -6, -11,
-     -22),
-    (-7, -13, -14, -18, -18, -16, -12, -4, 2, 3, -1, -3, -7, -7, -1, 8, 18, 25, 26, 22, 17, 6, 1,
-     -7),
+    (-27, -28, -31, -34, -32, -23, -1, 20, 30, 19, 8, 1, -3, -1, 5, 16, 27, 34, 29, 22, 7, -6,
+     -11, -22),
+    (-7, -13, -14, -18, -18, -16, -12, -4, 2, 3, -1, -3, -7, -7, -1, 8, 18, 25, 26, 22, 17, 6,
+     1, -7),
     # spring
-    (-1, -6, -9, -9, -7, 2, 24, 35, 20, -3, -24, -36, -43, -47, -44, -31, -15, 8, 33, 52, 54, 28,
-     14, 4),
-    (26, 18, 16, 14, 14, 15, 14, 10, -3, -22, -36, -47, -58, -69, -68, -50, -30, 0, 38, 53, 57, 46,
-     37, 26),
+    (-1, -6, -9, -9, -7, 2, 24, 35, 20, -3, -24, -36, -43, -47, -44, -31, -15, 8, 33, 52, 54,
+     28, 14, 4),
+    (26, 18, 16, 14, 14, 15, 14, 10, -3, -22, -36, -47, -58, -69, -68, -50, -30, 0, 38, 53, 57,
+     46, 37, 26),
     # summer
-    (1, -7, -11, -12, -11, -3, 20, 26, 15, -6, -23, -32, -39, -43, -43, -33, -20, 0, 19, 52, 74, 46,
-     23, 7),
-    (32, 24, 20, 17, 15, 13, 12, 3, -8, -25, -38, -46, -53, -61, -62, -53, -37, -8, 23, 44, 53, 52,
-     48, 35),
+    (1, -7, -11, -12, -11, -3, 20, 26, 15, -6, -23, -32, -39, -43, -43, -33, -20, 0, 19, 52, 74,
+     46, 23, 7),
+    (32, 24, 20, 17, 15, 13, 12, 3, -8, -25, -38, -46, -53, -61, -62, -53, -37, -8, 23, 44, 53,
+     52, 48, 35),
     # autumn
-    (-24, -28, -32, -34, -32, -21, 10, 36, 32, 11, -6, -15, -21, -22, -17, -4, 13, 35, 53, 67, 27,
-     1, -8, -20),
-    (0, -5, -8, -9, -8, -6, -1, 5, 3, -5, -19, -29, -35, -39, -32, -15, 5, 30, 44, 51, 37, 20, 14,
-     3),
+    (-24, -28, -32, -34, -32, -21, 10, 36, 32, 11, -6, -15, -21, -22, -17, -4, 13, 35, 53, 67,
+     27, 1, -8, -20),
+    (0, -5, -8, -9, -8, -6, -1, 5, 3, -5, -19, -29, -35, -39, -32, -15, 5, 30, 44, 51, 37, 20,
+     14, 3),
 )
+# fmt: on
 
 STANDING_LOAD_W = 170.0
-WORKDAY_LOAD_W = (40, 30, 30, 30, 40, 90, 240, 300, 190, 130, 120, 130, 160, 140, 130, 150, 220,
-                  330, 420, 440, 400, 330, 220, 100)
-FREE_DAY_LOAD_W = (60, 40, 30, 30, 30, 40, 80, 170, 290, 340, 330, 370, 400, 310, 240, 230, 250,
-                   310, 370, 390, 370, 320, 240, 130)
+# fmt: off
+WORKDAY_LOAD_W = (
+    40, 30, 30, 30, 40, 90, 240, 300, 190, 130, 120, 130, 160, 140, 130, 150, 220, 330, 420,
+    440, 400, 330, 220, 100,
+)
+# fmt: on
+# fmt: off
+FREE_DAY_LOAD_W = (
+    60, 40, 30, 30, 30, 40, 80, 170, 290, 340, 330, 370, 400, 310, 240, 230, 250, 310, 370, 390,
+    370, 320, 240, 130,
+)
+# fmt: on
 APPLIANCES = (
     # name, power W, quarters, runs a day, local hours from, to
     ("dishwasher", 900, 4, 0.8, 18, 22),
@@ -165,9 +175,9 @@ def day_ahead_prices(
     season = np.array([SEASON_OF_MONTH[day.month - 1] for day in dates])
     free = _free_days(dates, location.country)
     level = np.array(DAY_MEAN_EUR_MWH, dtype=np.float64)[season, free]
-    level += ar1(rng.standard_normal(day_count), DAY_PERSISTENCE) * np.array(DAY_SPREAD_EUR_MWH)[
-        season
-    ]
+    level += (
+        ar1(rng.standard_normal(day_count), DAY_PERSISTENCE) * np.array(DAY_SPREAD_EUR_MWH)[season]
+    )
     swing = np.exp(SHAPE_SPREAD * ar1(rng.standard_normal(day_count), 0.5))
     sun = _daily_sky_index(weather, day_index, times, location)
     drop = np.array(SUN_EFFECT_EUR_MWH)[season] * (sun - np.array((0.5, 0.62, 0.68, 0.6))[season])
@@ -200,13 +210,15 @@ def _daily_sky_index(
 ) -> FloatArray:
     ghi = weather.hold("ghi_w_m2", times)
     clear_hours = clear_ghi_means(
-        weather.start_s, weather.step_s, len(weather), location.latitude, location.longitude,
+        weather.start_s,
+        weather.step_s,
+        len(weather),
+        location.latitude,
+        location.longitude,
         location.altitude_m,
     )
     clear = Table(weather.start_s, weather.step_s, {"clear": clear_hours}).hold("clear", times)
-    return np.asarray(
-        np.bincount(day_index, ghi) / np.maximum(np.bincount(day_index, clear), 1.0)
-    )
+    return np.asarray(np.bincount(day_index, ghi) / np.maximum(np.bincount(day_index, clear), 1.0))
 
 
 def _free_days(dates: list[dt.date], country: str) -> np.ndarray:

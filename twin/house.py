@@ -64,9 +64,7 @@ class House:
     Raises ValueError when a car of the scenario is not in the site, or times lie outside.
     """
 
-    def __init__(
-        self, site: SiteConfig, scenario: Scenario, seed: int, start: dt.datetime
-    ) -> None:
+    def __init__(self, site: SiteConfig, scenario: Scenario, seed: int, start: dt.datetime) -> None:
         self.site, self.scenario, self.seed = site, scenario, seed
         self._time_s = epoch_s(start)
         if self._time_s % MINUTE_S:

@@ -147,9 +147,7 @@ def plot_days(
     )
     third.legend(loc="upper right", fontsize=8)
     store.legend(loc="upper left", fontsize=8)
-    store.xaxis.set_major_formatter(
-        ConciseDateFormatter(store.xaxis.get_major_locator(), tz=zone)
-    )
+    store.xaxis.set_major_formatter(ConciseDateFormatter(store.xaxis.get_major_locator(), tz=zone))
     figure.suptitle(title or f"{site.site}: scenario {scenario.name}")
     if path is not None:
         figure.savefig(path, dpi=90)

@@ -208,9 +208,7 @@ class Rooms:
         to_ground = built.ground_w_k * (core - ground)
         into_air = floor_air - film - to_out + gain_w + SUN_TO_AIR * sun + built.door @ air
         into_floor = rise + SUN_TO_FLOOR * sun - floor_air
-        into_wall = (
-            film + (1 - SUN_TO_AIR - SUN_TO_FLOOR) * sun - wall_out + built.partition @ wall
-        )
+        into_wall = film + (1 - SUN_TO_AIR - SUN_TO_FLOOR) * sun - wall_out + built.partition @ wall
         self.air_c = air + dt_s * into_air / built.air_j_k
         self.core_c = core + dt_s * (heat_w - rise - to_ground) / built.core_j_k
         self.floor_c = floor + dt_s * into_floor / built.surface_j_k

@@ -221,4 +221,3 @@ class Scenario:
         from twin.scenario_files import write_folder
 
         return write_folder(self, Path(folder))
-

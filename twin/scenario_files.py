@@ -41,7 +41,12 @@ BOUNDS = {
     "announced_energy_wh": (0.0, 500_000.0),
 }
 EV_COLUMNS = (
-    "ev", "plug_in", "plug_out", "energy_wh", "announced_energy_wh", "announced_departure",
+    "ev",
+    "plug_in",
+    "plug_out",
+    "energy_wh",
+    "announced_energy_wh",
+    "announced_departure",
 )
 META = ("name", "seed", "start", "end", "time_zone", "latitude", "longitude", "altitude_m")
 

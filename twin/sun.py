@@ -42,9 +42,7 @@ def _index(times_s: IntArray) -> pd.DatetimeIndex:
     return pd.DatetimeIndex(pd.to_datetime(times_s, unit="s", utc=True))
 
 
-def sun_path(
-    times_s: IntArray, latitude: float, longitude: float, altitude_m: float
-) -> SunPath:
+def sun_path(times_s: IntArray, latitude: float, longitude: float, altitude_m: float) -> SunPath:
     """Sun position and Ineichen clear-sky GHI at epoch seconds (UTC), shape (n,)."""
     index = _index(times_s)
     position = pvlib.solarposition.get_solarposition(index, latitude, longitude, altitude_m)

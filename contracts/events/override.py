@@ -60,7 +60,7 @@ class Refused(Record):
     """The wish cannot be met; the reason says why."""
 
     override: str
-    target: str
+    target: Name
     reason: str
 
 

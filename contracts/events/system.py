@@ -4,13 +4,27 @@ from __future__ import annotations
 
 import json
 from hashlib import sha256
+from math import isfinite
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field, JsonValue
 
 from contracts.base import Record
 from contracts.site import SiteConfig
 from contracts.units import Name, UtcTime
+
+
+def _finite(value: JsonValue) -> JsonValue:
+    """Refuse NaN and infinities at any depth: JSON has no such numbers."""
+    if isinstance(value, float) and not isfinite(value):
+        raise ValueError("must be a finite number")
+    if isinstance(value, dict | list):
+        for inner in value.values() if isinstance(value, dict) else value:
+            _finite(inner)
+    return value
+
+
+FiniteJson = Annotated[JsonValue, AfterValidator(_finite)]
 
 
 class ConfigLoaded(Record):
@@ -22,7 +36,7 @@ class ConfigLoaded(Record):
     kind: Literal["site", "safety"]
     content_hash: str
     site: SiteConfig | None = None
-    safety: dict[str, Any] | None = None
+    safety: dict[str, FiniteJson] | None = None
 
 
 def config_hash(content: dict[str, Any]) -> str:

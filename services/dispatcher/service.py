@@ -88,7 +88,7 @@ class Dispatcher(Service[DispatcherState]):
         elif isinstance(data, EvSampled):
             state.plugged[data.ev] = bool(data.plugged)
         elif isinstance(data, override.Requested):
-            self._grant(state, event, data)
+            self._grant(state, event, _as_asked(data))
         elif isinstance(data, override.Detected):
             self._grant(state, event, _as_request(data))
         elif isinstance(data, override.CancelRequested):
@@ -149,7 +149,7 @@ class Dispatcher(Service[DispatcherState]):
     ) -> Iterable[Decision]:
         held = state.held.get(event.id)
         if held is None:
-            wish = data if isinstance(data, override.Requested) else _as_request(data)
+            wish = _as_asked(data) if isinstance(data, override.Requested) else _as_request(data)
             why = _problem(state, wish) or "another override took its place"
             yield Decision(
                 "override.refused",
@@ -276,6 +276,11 @@ class Dispatcher(Service[DispatcherState]):
             return
         sent.retries += 1
         sent.status = "failed" if sent.retries <= RETRIES else "given up"
+
+
+def _as_asked(wish: override.Requested) -> override.Requested:
+    """Only the gateway can know that somebody is at the device; a client's word is an app's."""
+    return wish.model_copy(update={"source": "app"}) if wish.source == "device" else wish
 
 
 def _as_request(found: override.Detected) -> override.Requested:

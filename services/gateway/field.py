@@ -211,7 +211,7 @@ class HouseField:
     async def prices(self, now: datetime, since: datetime) -> PricesPublished | None:
         """What the market has published, to the end of tomorrow at most."""
         return await _try(
-            self.market.prices(now, since, now + timedelta(hours=48)), "prices", []
+            self.market.prices(now, since), "prices", []
         )
 
     def free_bytes(self) -> tuple[int, int]:

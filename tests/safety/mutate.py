@@ -94,15 +94,9 @@ def mutants(module: str) -> Iterator[Mutant]:
     source = (CORE / f"{module}.py").read_text(encoding="utf-8")
     tree = ast.parse(source)
     places = dict(_places(tree, "module"))
-    options = {  # of @dataclass: how the record is built, not what it does
-        item
-        for node in ast.walk(tree)
-        if isinstance(node, ast.ClassDef)
-        for decorator in node.decorator_list
-        for item in ast.walk(decorator)
-    }
+    spared = set(_spared(tree))
     for index, node in enumerate(ast.walk(tree)):
-        for change in [] if node in options else _changes(node):
+        for change in [] if node in spared else _changes(node):
             changed = ast.parse(source)
             target = next(islice(ast.walk(changed), index, None))
             before = ast.unparse(target)
@@ -124,6 +118,16 @@ class _Put(ast.NodeTransformer):
 
     def visit(self, node: ast.AST) -> Any:
         return self.new if node is self.old else super().generic_visit(node)
+
+
+def _spared(tree: ast.Module) -> Iterator[ast.AST]:
+    """Options of @dataclass (how a record is built) and assertions (which only narrow types)."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ClassDef):
+            for decorator in node.decorator_list:
+                yield from ast.walk(decorator)
+        if isinstance(node, ast.Assert):
+            yield from ast.walk(node)
 
 
 def _places(node: ast.AST, place: str) -> Iterator[tuple[ast.AST, str]]:
@@ -159,7 +163,7 @@ def _changes(node: ast.AST) -> list[Callable[[Any], None]]:
         return [lambda item: setattr(item.func, "id", CALLS[item.func.id])]
     if isinstance(node, ast.IfExp):
         return [_negate]
-    if isinstance(node, ast.Return) and node.value is not None:
+    if isinstance(node, ast.Return) and not isinstance(node.value, ast.Constant | None):
         return [_set("value", None)]
     if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
         return []  # a docstring
@@ -252,12 +256,13 @@ class Bench:
             return f"import: {error!r}"
         order = sorted(self.tests, key=lambda name: (mutant and TESTS[mutant.module] != name, name))
         for name in order:
-            label = "import"
+            running = "import"
             try:
                 for label, test in cases(_execute(name, self.tests[name])):
+                    running = label
                     test()
             except BaseException as error:
-                return f"{name}.{label}: {type(error).__name__}"
+                return f"{name}.{running}: {type(error).__name__}"
         return None
 
 

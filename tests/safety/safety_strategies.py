@@ -71,9 +71,7 @@ def tables(draw: st.DrawFn) -> Limits:
                 phases=draw(st.sampled_from((1, 3))),
                 voltage_v=number(200, 250),
             ),
-            ExportLimits(
-                device="export", maximum_export_w=export, safe_export_w=number(0, export)
-            ),
+            ExportLimits(device="export", maximum_export_w=export, safe_export_w=number(0, export)),
         ),
     )
 

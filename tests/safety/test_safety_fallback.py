@@ -229,6 +229,11 @@ def test_thermostat_with_hysteresis_and_minimum_on_time(milli_c, on_since_s, exp
     assert ("relay-a", expected) in run(state)
 
 
+def test_relay_that_is_off_stays_off_within_the_band():
+    for milli_c in (18_701, 19_000, 19_299):
+        assert ("relay-a", 0) in run(relay(cool(milli_c, 20_000, 20_000), "relay-a", 0, 9_000))
+
+
 @pytest.mark.parametrize(
     ("off_since_s", "expected"), [(299, None), (300, ("relay-a", 1)), (9_000, ("relay-a", 1))]
 )
@@ -250,6 +255,16 @@ def test_setpoints_are_given_per_call():
 def test_silent_room_is_left_to_its_own_thermostat():
     state = unread(cool(15_000, 15_000, 20_000), ROOM_TEMPERATURE, "a")
     assert run(state) == [*REST, ("relay-c", 0), ("relay-b", 1)]
+
+
+def test_old_temperature_is_no_temperature():
+    for milli_c in (15_000, 25_000):
+        state = reads(cool(20_000, 15_000, 20_000), ROOM_TEMPERATURE, milli_c, "a", 1_201)
+        assert run(state) == [*REST, ("relay-c", 0), ("relay-b", 1)]
+
+
+def test_need_belongs_to_cars():
+    assert ("battery", 0) in run(cool(20_000, 20_000, 20_000), ev_need_wh={"battery": 5})
 
 
 def test_coldest_room_first_and_only_what_the_fuse_carries():
@@ -330,9 +345,7 @@ def test_device_that_does_not_obey_is_told_inactive_only():
     ],
 )
 def test_lease_that_says_the_same_is_left_alone_for_half_its_time(value, boost, left_s, renewed):
-    state = leased(
-        cool(20_000, 20_000, 20_000), "ev-car", value, boost=boost, until_s=NOW + left_s
-    )
+    state = leased(cool(20_000, 20_000, 20_000), "ev-car", value, boost=boost, until_s=NOW + left_s)
     assert (("ev-car", 0) in wishes(fallback(state, LIMITS, NOW, 100))) == renewed
 
 

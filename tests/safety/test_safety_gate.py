@@ -380,8 +380,9 @@ def test_relay_must_fit_under_the_fuse(base_w, expected):
 
 
 def test_negative_base_load_lends_no_room():
-    state = leased(reads(healthy(), BASE_LOAD, -9_000), "battery", 9_500)
-    assert answer(judged(1, state=state)) == "fuse"
+    for granted_w, expected in ((9_000, 1), (9_001, "fuse")):
+        state = leased(reads(healthy(), BASE_LOAD, -9_000), "battery", granted_w)
+        assert answer(judged(1, state=state)) == expected
 
 
 @pytest.mark.parametrize(("assumed_w", "expected"), [(9_000, 1), (9_001, "fuse")])
@@ -517,6 +518,7 @@ def test_battery_power_is_cut_to_the_inverter(value, expected, limit):
         (1, 1_000, 0, "battery-soc"),
         (5_000, 899, 120, 50),
         (5_000, 899, -60, 60),
+        (5_000, 840, -60, 3_600),
         (5_000, 500, 600, 5_000),
         (5_000, 500, 601, "battery-soc"),
         (5_000, -1, 0, "battery-soc"),
@@ -540,6 +542,8 @@ def test_battery_tapers_to_its_floor_and_ceiling(value, soc, age_s, expected):
     assert (reading, seen, age) == ("battery_soc_permille:battery", soc, age_s)
     assert limit == (900 if value > 0 else 100)
     assert ok == (expected == value)
+    if limit is not None and soc in (99, 0, 901, 1_000):
+        assert allowed == 0
     if isinstance(expected, int) and expected != value:
         assert allowed == abs(expected)
         assert verdict.clamped_by == ("battery-soc",)
@@ -611,7 +615,9 @@ def test_surplus_is_what_nobody_else_uses():
         reads(state, PV_POWER, 5_000, age_s=601),
         reads(state, PV_POWER, 100_001),
     ):
-        assert answer(judged(5_000, "battery", unknown, table)) == "battery-grid"
+        verdict = judged(5_000, "battery", unknown, table)
+        assert answer(verdict) == "battery-grid"
+        assert evidence(verdict, "battery-grid")[4] == 0
 
 
 @pytest.mark.parametrize(
@@ -754,9 +760,7 @@ def test_export_limit(value, expected):
 
 def test_granted_verdict_becomes_a_lease():
     state = granted(healthy(), judged(12_000, "ev-car", boost=True, sequence=7))
-    assert state.leases["ev-car"] == Lease(
-        value=12_000, boost=True, until_s=NOW + 600, sequence=7
-    )
+    assert state.leases["ev-car"] == Lease(value=12_000, boost=True, until_s=NOW + 600, sequence=7)
     assert state.relays == {}
     state = granted(healthy(), judged(1))
     assert state.leases["relay-a"].value == 1

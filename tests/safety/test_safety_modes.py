@@ -45,13 +45,16 @@ def test_nothing_wrong_stays_normal():
 
 
 def test_signals_default_to_nothing_wrong():
-    assert Signals(
-        log_accepting=True,
-        disk_free_bytes=None,
-        configuration_known=True,
-        estop=False,
-        cleared=False,
-    ) == FINE
+    assert (
+        Signals(
+            log_accepting=True,
+            disk_free_bytes=None,
+            configuration_known=True,
+            estop=False,
+            cleared=False,
+        )
+        == FINE
+    )
 
 
 @pytest.mark.parametrize(
@@ -280,6 +283,14 @@ def test_clock_set_back_voids_what_it_timed(back_s, forgets):
     assert after.relays["relay-a"].value == 0
     again, _ = step(after, FINE, LIMITS, NOW - back_s)
     assert "clock-jump" not in again.reasons
+
+
+def test_first_step_forgets_nothing():
+    strict = limits(clock_tolerance_s=0)
+    after, _ = step(healthy(clock_s=None), FINE, strict, NOW)
+    assert after.readings == healthy().readings
+    after, _ = step(healthy(clock_s=NOW), FINE, strict, NOW)
+    assert after.readings == healthy().readings
 
 
 def test_clock_jump_forward_voids_nothing():

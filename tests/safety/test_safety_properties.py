@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from itertools import pairwise
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -87,7 +88,7 @@ def test_worse_mode_never_grants_more(proposal, state, table):
         judge(proposal, replace(state, mode=mode), table, NOW)
         for mode in ("safe", "degraded", "normal")
     ]
-    for worse, better in zip(found, found[1:], strict=False):
+    for worse, better in pairwise(found):
         if worse.approved:
             assert better.approved
             assert abs(worse.value) <= abs(better.value)

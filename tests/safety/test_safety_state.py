@@ -30,19 +30,22 @@ EMPTY = SafetyState(context="live")
 
 
 def test_house_starts_in_safe_and_knows_nothing():
-    assert SafetyState(
-        context="live",
-        mode="safe",
-        reasons=("start",),
-        latches=(),
-        healthy_since_s=None,
-        clock_s=None,
-        readings={},
-        heartbeats={},
-        mismatches={},
-        leases={},
-        relays={},
-    ) == EMPTY
+    assert (
+        SafetyState(
+            context="live",
+            mode="safe",
+            reasons=("start",),
+            latches=(),
+            healthy_since_s=None,
+            clock_s=None,
+            readings={},
+            heartbeats={},
+            mismatches={},
+            leases={},
+            relays={},
+        )
+        == EMPTY
+    )
 
 
 def test_state_survives_json():
@@ -90,6 +93,17 @@ def test_state_is_written_in_one_order():
 def test_broken_snapshot_is_refused(broken, message):
     with pytest.raises(ValueError, match=message):
         SafetyState.from_dict({"context": "live", **broken})
+
+
+def test_lists_are_no_tuples():
+    for wrong in ([1], (1, True), (1.0,), 1):
+        with pytest.raises(ValueError, match="switched_on_s"):
+            Relay(value=1, changed_s=1, switched_on_s=wrong)
+
+
+def test_first_unknown_field_is_named():
+    with pytest.raises(ValueError, match="apple: unknown field; known: at_s, value"):
+        Reading.from_dict({"value": 1, "zebra": 1, "apple": 1})
 
 
 def test_reading_key():
@@ -184,9 +198,10 @@ def test_what_a_clock_set_back_has_timed_is_forgotten():
 )
 def test_reading_is_believed_while_young_and_plausible(value, age_s, fresh):
     seen = look(reads(EMPTY, BASE_LOAD, value, age_s=age_s), LIMITS, BASE_LOAD, "", NOW)
-    assert (seen.name, seen.value, seen.age_s, seen.fresh) == ("base_load_w", value, age_s, fresh)
+    assert (seen.name, seen.value, seen.age_s) == ("base_load_w", value, age_s)
+    assert seen.known == (value if fresh else None)
     unknown = look(EMPTY, LIMITS, BASE_LOAD, "", NOW)
-    assert (unknown.value, unknown.age_s, unknown.fresh) == (None, None, False)
+    assert (unknown.value, unknown.age_s, unknown.known) == (None, None, None)
 
 
 def test_timely():

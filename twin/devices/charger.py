@@ -242,9 +242,9 @@ class _Link(ChargePoint):  # type: ignore[misc]
         purpose = profile["charging_profile_purpose"]
         schedule = profile["charging_schedule"]
         known_kind = profile["charging_profile_kind"] == "Absolute" and "start_schedule" in schedule
-        running = twin._transaction is not None
+        running = twin._transaction
         mine = purpose == "TxDefaultProfile" or (
-            purpose == "TxProfile" and running and profile.get("transaction_id") == twin._transaction
+            purpose == "TxProfile" and running == profile.get("transaction_id") is not None
         )
         if connector_id != 1 or not known_kind or not mine:
             return call_result.SetChargingProfile(status="Rejected")

@@ -69,14 +69,9 @@ class WebTwin:
         return self._server.port
 
     @property
-    def weather_url(self) -> str:
-        """For ``OpenMeteo(url=...)``."""
-        return f"{self._server.url}/v1/forecast"
-
-    @property
-    def price_url(self) -> str:
-        """For ``EnergyCharts(url=...)``."""
-        return f"{self._server.url}/price"
+    def url(self) -> str:
+        """Base address, for ``OpenMeteo(url=...)`` and ``EnergyCharts(url=...)``."""
+        return self._server.url
 
     async def connect(self) -> None:
         """Open the port."""

@@ -53,7 +53,9 @@ class BoostedQuantiles:
         )  # fmt: skip
         loss = {"objective": "reg:quantileerror", "quantile_alpha": np.array(LEVELS)}
         self.quantiles = xgboost.train(merged | loss, data, rounds)
-        self.mean = xgboost.train(merged | {"objective": "reg:squarederror"}, data, rounds)
+        # Squared error learns faster than the pinball loss: half the rounds at twice the rate.
+        faster = {"objective": "reg:squarederror", "eta": 2.0 * merged["eta"]}
+        self.mean = xgboost.train(merged | faster, data, rounds // 2)
 
     def predict(self, x: FloatArray) -> FloatArray:
         """(n, 4): P10, P50, P90 without crossings, and the mean."""

@@ -34,19 +34,16 @@ class PricePredictor(Predictor):
     floor = 0.01
     half_life_days = 40.0
     forget_days = 365.0
-    max_rows = 48_000
+    max_rows = 32_000
     training_days = 4 * 365
 
     def boosted(self) -> list[BoostedQuantiles]:
-        shared = {"subsample": 0.5, "min_child_weight": 10}
         return [
             BoostedQuantiles(
-                shared | {"max_depth": 4, "eta": 0.05, "colsample_bytree": 0.4, "rounds": 350}
-            ),
-            BoostedQuantiles(
-                shared | {"max_depth": 6, "eta": 0.04, "colsample_bytree": 0.25, "rounds": 250, "seed": 2}
-            ),
-        ]
+                {"max_depth": 4, "eta": 0.05, "subsample": 0.5, "min_child_weight": 10,
+                 "colsample_bytree": 0.35, "rounds": 350}
+            )
+        ]  # fmt: skip
 
     def linear(self) -> LinearQuantiles | None:
         return LinearQuantiles(ridge=5.0)
@@ -173,13 +170,15 @@ class PricePredictor(Predictor):
         return super().settle(hourly(series))
 
     def predict(
-        self, data: Dataset, issue_s: int, target_s: IntArray, *, remember: bool = False
-    ) -> Bands:
+        self, data: Dataset, issue_s: int, target_s: IntArray, *, remember: bool = False,
+        published_until_s: int | None = None,
+    ) -> Bands:  # fmt: skip
         """As `Predictor.predict`; steps of any length up to an hour, published steps exact.
 
-        The origin of the forecast is the end of the published series when that lies after the issue, so pass a
-        series that ends with what was published by `issue_s`.
+        `published_until_s` is the end of what the market had published at the issue, by default the issue
+        itself; `data` is cut there.
         """
+        data = data.before(issue_s if published_until_s is None else published_until_s)
         step_s = data.series.step_s
         hours_all = hourly(data.series)
         hours = np.unique(target_s // HOUR_S * HOUR_S)

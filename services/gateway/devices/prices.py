@@ -21,7 +21,7 @@ from contracts.events.price import PricesPublished
 from services.gateway.devices.base import parse_number
 from services.gateway.devices.web import WebService
 
-ENERGY_CHARTS = "https://api.energy-charts.info/price"
+ENERGY_CHARTS = "https://api.energy-charts.info"
 OTE = "https://www.ote-cr.cz/en/short-term-markets/electricity/day-ahead-market/@@chart-data"
 EUR_PER_MWH = (-10_000.0, 10_000.0)
 PRAGUE = ZoneInfo("Europe/Prague")
@@ -35,28 +35,35 @@ class EnergyCharts(WebService):
     Parameters
     ----------
     zone : as energy-charts names it, for example CZ or DE-LU
-    market_zone : time zone of the market's day
+    market : the event's name of the market; the zone when not given
+    url : base address
+    market_zone : time zone of the market's day; the coupled European market uses CET
     """
 
     def __init__(
         self,
         zone: str = "CZ",
-        market_zone: ZoneInfo = PRAGUE,
+        market: str | None = None,
         url: str = ENERGY_CHARTS,
+        *,
+        market_zone: ZoneInfo = PRAGUE,
     ) -> None:
-        super().__init__("energy-charts", url)
+        super().__init__("energy-charts", f"{url}/price")
         self._zone = zone
+        self._market = market or zone
         self._market_zone = market_zone
         self._faults: Counter[str] = Counter()
 
-    async def prices(self, now: datetime, since: datetime) -> PricesPublished | None:
-        """What is published from ``since`` to the end of tomorrow; None when there is nothing.
+    async def prices(
+        self, now: datetime, since: datetime, until: datetime | None = None
+    ) -> PricesPublished | None:
+        """What is published from ``since`` to ``until``, else to the end of tomorrow.
 
-        Raises DeviceUnavailable when the service does not answer, ValueError when it answers
-        something else than documented.
+        None when there is nothing. Raises DeviceUnavailable when the service does not answer,
+        ValueError when it answers something else than documented.
         """
         tomorrow = now.astimezone(self._market_zone).date() + timedelta(days=1)
-        end = _day_start(tomorrow + timedelta(days=1), self._market_zone)
+        end = until or _day_start(tomorrow + timedelta(days=1), self._market_zone)
         body = await self.get(
             {
                 "bzn": self._zone,
@@ -68,7 +75,7 @@ class EnergyCharts(WebService):
             return None
         points = read_energy_charts(body)
         kept = {t: p for t, p in points.items() if since.timestamp() <= t < end.timestamp()}
-        return newest_stretch(kept, self._zone, now, self._market_zone, self._faults)
+        return newest_stretch(kept, self._market, now, self._market_zone, self._faults)
 
     def faults(self) -> dict[str, int]:
         """Gaps and other oddities met so far."""
@@ -85,7 +92,9 @@ class OteCz(WebService):
         self._days: dict[date, Points] = {}
         self._faults: Counter[str] = Counter()
 
-    async def prices(self, now: datetime, since: datetime) -> PricesPublished | None:
+    async def prices(
+        self, now: datetime, since: datetime, until: datetime | None = None
+    ) -> PricesPublished | None:
         """As ``EnergyCharts.prices``. Days that were read once are not asked for again."""
         day = since.astimezone(self.market_zone).date()
         tomorrow = now.astimezone(self.market_zone).date() + timedelta(days=1)
@@ -98,7 +107,8 @@ class OteCz(WebService):
                     self._days[day] = read
             points.update(self._days.get(day, {}))
             day += timedelta(days=1)
-        kept = {t: price for t, price in points.items() if t >= since.timestamp()}
+        last = float("inf") if until is None else until.timestamp()
+        kept = {t: price for t, price in points.items() if since.timestamp() <= t < last}
         return newest_stretch(kept, "CZ", now, self.market_zone, self._faults)
 
     def faults(self) -> dict[str, int]:

@@ -18,7 +18,7 @@ from contracts.events.weather import WeatherForecastIssued
 from services.gateway.devices.base import parse_number
 from services.gateway.devices.web import WebService
 
-URL = "https://api.open-meteo.com/v1/forecast"
+URL = "https://api.open-meteo.com"
 HOUR = timedelta(hours=1)
 FORECAST_DAYS = 4  # from 00:00 UTC today: at least 72 h ahead
 
@@ -36,10 +36,10 @@ RADIATION: dict[str, Variable] = {
 
 
 class OpenMeteo(WebService):
-    """Forecasts for one place, degrees north and east."""
+    """Forecasts for one place, degrees north and east; ``url`` is the base address."""
 
     def __init__(self, latitude: float, longitude: float, url: str = URL) -> None:
-        super().__init__("open-meteo", url)
+        super().__init__("open-meteo", f"{url}/v1/forecast")
         self._parameters = {
             "latitude": f"{latitude:.4f}",
             "longitude": f"{longitude:.4f}",

@@ -10,7 +10,7 @@ from services.optimizer.core.columns import relay_steps
 from services.optimizer.core.coupled import CoupledPricer, HeatPrices, JointArrays
 from services.optimizer.core.decomposition import Decomposed
 from services.optimizer.core.house import House
-from services.optimizer.core.lp_rung import Relaxation, finish, solve_relaxation
+from services.optimizer.core.lp_rung import Relaxation, place, solve_relaxation
 from services.optimizer.core.master import Master, Prices
 from services.optimizer.core.room_rows import temperature_limits
 
@@ -63,7 +63,7 @@ class CoupledRun:
             duals = self._columns(duals, rounds if correction == 0 else CORRECTION_ROUNDS)
             picked, _, solves = dive(self.master, self._price_one)
             relays = self._read(picked)
-            _, total = finish(self.house, relays)
+            total = place(self.house, relays).objective_eur
             self.done.lp_solves += solves + 1
             improved = total < best * (1.0 - WORTH_FRACTION)
             if total < best:

@@ -85,6 +85,16 @@ class LinearModel:
         self.columns += count
         return np.arange(self.columns - count, self.columns)
 
+    def cost_of(self, first: int, last: int) -> Floats:
+        """Costs of the columns first .. last - 1."""
+        return np.concatenate(self._cost)[first:last]
+
+    def scale_cost(self, first: int, last: int, factor: float) -> None:
+        """Multiply the costs of the columns first .. last - 1."""
+        cost = np.concatenate(self._cost)
+        cost[first:last] *= factor
+        self._cost = [cost]
+
     def add_rows(self, count: int, low: ArrayLike, high: ArrayLike) -> Ints:
         """Add `count` empty rows; returns their numbers."""
         self._row_low.append(np.broadcast_to(np.asarray(low, dtype=np.float64), (count,)))

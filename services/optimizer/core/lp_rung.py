@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from contracts.planning import Plan, WorkDone
 from services.optimizer.core.assemble import (
+    Decisions,
     evaluate,
     make_plan,
     read_decisions,
@@ -23,6 +24,7 @@ from services.optimizer.core.site_rows import SiteRows, build_site
 Floats = NDArray[np.float64]
 
 BIASES = (0.35, 0.5, 0.65)
+SITE_NODES = 500
 
 
 @dataclass(frozen=True)
@@ -54,76 +56,117 @@ def solve_relaxation(house: House) -> Relaxation:
 
 
 @dataclass(frozen=True)
-class SitePlacement:
-    """The best site decisions for given relays."""
+class Placed:
+    """The best of everything but the rooms for given relays, and the whole objective, EUR."""
 
-    solution: Solution
-    relaxed: Solution
-    site: SiteRows
+    decisions: Decisions
+    objective_eur: float
+    marginal_price: Floats
+    site_duals: Floats
     solver: str
 
 
-def place_site(house: House, relays: Floats, mip_nodes: int = 500) -> SitePlacement:
-    """Best battery, cars, loads and grid for fixed relays; the LP duals price the steps."""
+def place(house: House, relays: Floats) -> Placed:
+    """Best battery, cars, loads and grid for fixed relays; the LP duals price the steps.
+
+    With scenarios the objective is the mix of expectation and tail; the decisions returned are those
+    of the nominal future with cars, loads and the battery's here-and-now steps kept.
+    """
+    site, solution, relaxed, solver = _solve_site(house, relays, {})
+    shared = [
+        read_decisions(house, site, columns, solution.values, relays) for columns in site.scenarios
+    ]
+    totals = np.array([
+        evaluate(house, scenario, decisions).cost["total_eur"]
+        for scenario, decisions in zip(house.scenarios, shared, strict=True)
+    ])
+    chance = np.array([scenario.probability for scenario in house.scenarios])
+    weights = house.problem.weights
+    objective = float(chance @ totals)
+    if weights.cvar_weight > 0 and totals.size > 1:
+        tail = tail_mean(totals, chance, weights.cvar_tail)
+        objective = (1.0 - weights.cvar_weight) * objective + weights.cvar_weight * tail
+    decisions = shared[0]
+    if house.problem.scenarios:
+        decisions = _nominal(house, relays, site, solution)
+    price = solution_marginal_price(house, site.scenarios, relaxed)
+    return Placed(decisions, objective, price, relaxed.duals, solver)
+
+
+def tail_mean(totals: Floats, chance: Floats, tail: float) -> float:
+    """Mean of the worst `tail` share of the scenarios' costs (conditional value at risk)."""
+    left, mean = tail, 0.0
+    for index in np.argsort(-totals, kind="stable"):
+        part = min(left, float(chance[index]))
+        mean += part * float(totals[index])
+        left -= part
+    return mean / (tail - max(left, 0.0))
+
+
+def _solve_site(
+    house: House, relays: Floats, fixed: dict[int, float]
+) -> tuple[SiteRows, Solution, Solution, str]:
     model = LinearModel()
     site = build_site(model, house)
     one = model.variables(1, 1.0, 1.0)
     for room in house.rooms:
         for rows, coefficient in site.heat_entries(house, room.index):
             model.put(rows, one[0], coefficient * room.power_kw * relays[room.index])
-    relaxed = model.solve("glop")
+    relaxed = model.solve("glop", fixed=fixed)
     integer = model.vectors()[5]
     fraction = np.abs(relaxed.values[integer] - np.round(relaxed.values[integer]))
     if fraction.size == 0 or fraction.max() < 1e-7:
-        return SitePlacement(relaxed, relaxed, site, "glop")
+        return site, relaxed, relaxed, "glop"
     try:
-        return SitePlacement(model.solve("scip", nodes=mip_nodes), relaxed, site, "scip")
+        return site, model.solve("scip", fixed=fixed, nodes=SITE_NODES), relaxed, "scip"
     except SolverFailed:
-        return SitePlacement(model.solve("highs", nodes=mip_nodes), relaxed, site, "highs")
+        return site, model.solve("highs", fixed=fixed, nodes=SITE_NODES), relaxed, "highs"
 
 
-def finish(
-    house: House, relays: Floats, mip_nodes: int = 500
-) -> tuple[SitePlacement, float]:
-    """Place the site for `relays`; also the objective over the scenarios."""
-    placement = place_site(house, relays, mip_nodes)
-    if len(house.scenarios) == 1:
-        decisions = read_decisions(
-            house, placement.site, placement.site.scenarios[0], placement.solution.values, relays
-        )
-        return placement, evaluate(house, house.scenarios[0], decisions).cost["total_eur"]
-    total = 0.0
-    for scenario, columns in zip(house.scenarios, placement.site.scenarios, strict=True):
-        decisions = read_decisions(house, placement.site, columns, placement.solution.values, relays)
-        total += scenario.probability * evaluate(house, scenario, decisions).cost["total_eur"]
-    return placement, total
+def _nominal(house: House, relays: Floats, site: SiteRows, chosen: Solution) -> Decisions:
+    """Place the nominal future with everything decided before it is known kept."""
+    nominal = replace(house, scenarios=(house.nominal,))
+    # cars and loads come first in both models, so their columns have the same numbers
+    fixed = {int(c): float(chosen.values[c]) for c in range(site.first_scenario_column)}
+    twin = LinearModel()
+    plain = build_site(twin, nominal).scenarios[0]
+    first = site.scenarios[0]
+    ends = np.cumsum(house.problem.step_s)
+    count = max(1, int(np.searchsorted(ends, house.problem.here_and_now_s, side="right")))
+    for mine, theirs in ((plain.charge, first.charge), (plain.discharge, first.discharge)):
+        if mine is not None and theirs is not None:
+            for column, source in zip(mine[:count], theirs[:count], strict=True):
+                fixed[int(column)] = float(chosen.values[source])
+    for column in site.group_columns:
+        fixed.pop(int(column), None)
+    placed, solution, _, _ = _solve_site(nominal, relays, fixed)
+    return read_decisions(nominal, placed, placed.scenarios[0], solution.values, relays)
 
 
-def lp_plan(house: House, relaxation: Relaxation | None = None, seed: int = 0) -> Plan:
+def lp_plan(
+    house: House, relaxation: Relaxation | None = None, seed: int = 0,
+    steps_down: tuple[str, ...] = (),
+) -> Plan:
     """Relax, round with a few biases, keep the cheapest; the relaxation gives a (weak) bound."""
     relaxation = relaxation or solve_relaxation(house)
-    best: tuple[float, Floats, SitePlacement] | None = None
-    solves = 1
+    best: tuple[Floats, Placed] | None = None
     for bias in BIASES if house.rooms else (0.5,):
         relays = round_relays(house, relaxation.duty, relaxation.air_c, bias)
-        placement, total = finish(house, relays)
-        solves += 1
-        if best is None or total < best[0] - 1e-12:
-            best = (total, relays, placement)
+        placed = place(house, relays)
+        if best is None or placed.objective_eur < best[1].objective_eur - 1e-12:
+            best = relays, placed
     assert best is not None
-    total, relays, placement = best
-    decisions = read_decisions(
-        house, placement.site, placement.site.scenarios[0], placement.solution.values, relays
-    )
+    placed = best[1]
     return make_plan(
         house,
-        decisions,
-        solution_marginal_price(house, placement.site.scenarios, placement.relaxed),
+        placed.decisions,
+        placed.marginal_price,
         "lp_rounded",
-        total,
+        placed.objective_eur,
         relaxation.bound,
         "LP relaxation (relays as fractions, minimum times and switching dropped) of this problem",
-        WorkDone(lp_solves=solves),
-        f"ortools glop+{placement.solver}",
+        WorkDone(lp_solves=1 + len(BIASES)),
+        f"ortools glop+{placed.solver}",
         seed,
+        steps_down,
     )

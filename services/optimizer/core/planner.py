@@ -7,15 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from contracts.planning import Plan, PlanningProblem, Rung, WorkDone
-from services.optimizer.core.assemble import (
-    make_plan,
-    read_decisions,
-    solution_marginal_price,
-)
+from services.optimizer.core.assemble import make_plan
 from services.optimizer.core.coupled_run import CoupledRun
 from services.optimizer.core.decomposition import WarmColumns, decompose
 from services.optimizer.core.house import House, compile_house
-from services.optimizer.core.lp_rung import finish, lp_plan
+from services.optimizer.core.lp_rung import lp_plan, place
 
 EXACT = "this problem exactly: binary relays, minimum times, switching costs (Lagrangian bound)"
 RELAXED = "this problem: coupled rooms, bound by the LP relaxation (relays as fractions)"
@@ -61,23 +57,20 @@ def plan(
     else:
         found = decompose(house, rounds, budget.target_gap, aligned)
         certificate = EXACT
-    placement, total = finish(house, found.relays)
-    decisions = read_decisions(
-        house, placement.site, placement.site.scenarios[0], placement.solution.values, found.relays
-    )
+    placed = place(house, found.relays)
     return make_plan(
         house,
-        decisions,
-        solution_marginal_price(house, placement.site.scenarios, placement.relaxed),
+        placed.decisions,
+        placed.marginal_price,
         budget.rung,
-        total,
+        placed.objective_eur,
         found.bound_eur,
         certificate,
         WorkDone(
             pricing_rounds=found.rounds, rooms_priced=found.priced, columns=found.columns,
             lp_solves=found.lp_solves + 1, warm_columns=found.warm_columns,
         ),
-        f"dantzig-wolfe, ortools glop+{placement.solver}",
+        f"dantzig-wolfe, ortools glop+{placed.solver}",
         seed,
     )
 

@@ -6,6 +6,7 @@ and, where given, phase limits and heating groups. Powers are kW, energies kWh, 
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -17,6 +18,8 @@ from services.optimizer.core.linear_model import LinearModel
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+
+RECOURSE_LIMIT_EUR = 1e5
 
 
 @dataclass
@@ -65,8 +68,8 @@ class SiteRows:
     evs: list[EvColumns]
     loads: list[LoadColumns]
     group_rows: list[Ints]
-    over_group: list[Ints]
-    heat_limit_kw: float
+    first_scenario_column: int
+    group_columns: Ints
 
     def heat_entries(self, house: House, room: int) -> list[tuple[Ints, float]]:
         """(rows per step, coefficient per kW of heater power) of one room."""
@@ -87,7 +90,8 @@ def build_site(model: LinearModel, house: House) -> SiteRows:
     problem = house.problem
     evs = [_ev_columns(model, house, ev) for ev in house.evs]
     loads = [_load_columns(model, house, load) for load in problem.deferrable_loads]
-    group_rows, over_group = [], []
+    group_rows: list[Ints] = []
+    first_group_column = model.columns
     for group in problem.heating_groups:
         rows = model.add_rows(house.steps, -np.inf, group.capacity_w / 1000.0)
         over = model.variables(
@@ -95,15 +99,19 @@ def build_site(model: LinearModel, house: House) -> SiteRows:
         )
         model.put(rows, over, -1.0)
         group_rows.append(rows)
-        over_group.append(over)
     heat_limit = sum(room.power_kw for room in house.rooms)
-    scenarios = [
-        _scenario_columns(model, house, scenario, evs, loads, heat_limit)
-        for scenario in house.scenarios
-    ]
+    first_scenario_column = model.columns
+    scenarios, ranges = [], []
+    for scenario in house.scenarios:
+        first = model.columns
+        scenarios.append(_scenario_columns(model, house, scenario, evs, loads, heat_limit))
+        ranges.append((first, model.columns))
     _link_here_and_now(model, house, scenarios)
-    _add_risk(model, house, scenarios)
-    return SiteRows(scenarios, evs, loads, group_rows, over_group, heat_limit)
+    _add_risk(model, house, ranges)
+    return SiteRows(
+        scenarios, evs, loads, group_rows, first_scenario_column,
+        np.arange(first_group_column, first_scenario_column),
+    )
 
 
 def _largest_load_kw(house: House, heat_limit: float) -> float:
@@ -202,11 +210,11 @@ def _direction_rows(
 
 
 def limit_lines(battery: Battery, which: str) -> list[tuple[float, float]]:
-    """(intercept kW, slope kW per kWh) lines whose minimum is the power limit over stored energy."""
+    """(intercept kW, slope kW per kWh) lines; their minimum is the limit over stored energy."""
     points = getattr(battery, f"{which}_limit_points")
     capacity = battery.capacity_wh / 1000.0
     lines = []
-    for left, right in zip(points[:-1], points[1:], strict=True):
+    for left, right in itertools.pairwise(points):
         slope = (right.power_w - left.power_w) / 1000.0
         slope /= (right.soc_fraction - left.soc_fraction) * capacity
         lines.append((left.power_w / 1000.0 - slope * left.soc_fraction * capacity, slope))
@@ -493,6 +501,23 @@ def _link_here_and_now(
             model.put(rows, theirs[:count], -1.0)
 
 
-def _add_risk(model: LinearModel, house: House, scenarios: list[ScenarioColumns]) -> None:
-    """Mix expected cost with the mean of the worst tail (filled by the scenario file)."""
-    return None
+def _add_risk(model: LinearModel, house: House, ranges: list[tuple[int, int]]) -> None:
+    """Mix expected cost with the mean of the worst tail (Rockafellar and Uryasev 2000).
+
+    What all scenarios share (rooms, cars, loads) shifts every scenario's cost alike, so the tail is
+    taken over the recourse alone.
+    """
+    weight = house.problem.weights.cvar_weight
+    if weight == 0.0 or len(ranges) < 2:
+        return
+    tail = house.problem.weights.cvar_tail
+    level = model.variables(1, -RECOURSE_LIMIT_EUR, RECOURSE_LIMIT_EUR, weight)
+    for scenario, (first, last) in zip(house.scenarios, ranges, strict=True):
+        share = weight * scenario.probability / tail
+        above = model.variables(1, 0.0, 2 * RECOURSE_LIMIT_EUR, share)
+        row = model.add_rows(1, 0.0, np.inf)
+        model.put(row, above, 1.0)
+        model.put(row, level, 1.0)
+        cost = model.cost_of(first, last) / scenario.probability
+        model.put(row, np.arange(first, last), -cost)
+        model.scale_cost(first, last, 1.0 - weight)

@@ -58,14 +58,15 @@ def fallback(
     """
     if state.mode == NORMAL:
         return ()
+    temperatures = _temperatures(state, limits, now_s)
     less: list[Proposal] = []
-    more: list[tuple[int, Proposal]] = []
+    heat: list[tuple[int, Proposal]] = []
+    cars: list[Proposal] = []
     for name in sorted(limits.by_name):
         device = limits.by_name[name]
-        wish = _wish(state, limits, device, now_s, setpoints_milli_c, ev_need_wh)
-        if wish is None or _holds(state, device, wish[0], now_s):
+        value = _wish(state, device, now_s, temperatures, setpoints_milli_c, ev_need_wh)
+        if value is None or _holds(state, device, value, now_s):
             continue
-        value, urgency = wish
         proposal = Proposal(
             device=name,
             kind=device.kind,
@@ -79,12 +80,15 @@ def fallback(
         )
         if value in (device.inactive, device.safe):
             less.append(proposal)
+        elif isinstance(device, RelayLimits):
+            above = temperatures[name] - _setpoint(device, setpoints_milli_c)
+            heat.append((above, proposal))
         else:
-            more.append((urgency, proposal))
-    more.sort(key=lambda item: (item[1].kind == EvLimits.kind, item[0], item[1].device))
+            cars.append(proposal)
+    coldest_first = [item for _, item in sorted(heat, key=lambda pair: pair[0])]
 
     passed: list[Proposal] = []
-    for proposal in (*less, *(item[1] for item in more)):
+    for proposal in (*less, *coldest_first, *cars):
         verdict = judge(proposal, state, limits, now_s)
         if verdict.approved:
             passed.append(proposal)
@@ -92,44 +96,60 @@ def fallback(
     return tuple(passed)
 
 
+def _temperatures(state: SafetyState, limits: Limits, now_s: int) -> dict[str, int]:
+    """Temperature of each relay's room, m degC; rooms not known are left out."""
+    found = {}
+    for device in limits.devices:
+        if isinstance(device, RelayLimits):
+            seen = look(state, limits, ROOM_TEMPERATURE, device.room, now_s)
+            if seen.known is not None:
+                found[device.device] = seen.known
+    return found
+
+
+def _setpoint(device: RelayLimits, setpoints_milli_c: Mapping[str, int]) -> int:
+    return setpoints_milli_c.get(device.room, device.setpoint_milli_c)
+
+
 def _wish(
     state: SafetyState,
-    limits: Limits,
     device: DeviceLimits,
     now_s: int,
+    temperatures: Mapping[str, int],
     setpoints_milli_c: Mapping[str, int],
     ev_need_wh: Mapping[str, int],
-) -> tuple[int, int] | None:
-    """Value for one device and its urgency (least first); None leaves it to its own rules."""
+) -> int | None:
+    """The value for one device; None leaves it to its own rules."""
     if state.mode != DEGRADED:
-        return device.safe, 0
+        return device.safe
     if isinstance(device, RelayLimits):
-        return _thermostat(state, limits, device, now_s, setpoints_milli_c)
-    if isinstance(device, EvLimits) and ev_need_wh.get(device.device, 0) > 0:
-        return device.minimum_current_ma, 0
-    return device.inactive, 0
+        setpoint = _setpoint(device, setpoints_milli_c)
+        return _thermostat(state, device, now_s, temperatures.get(device.device), setpoint)
+    need_wh = ev_need_wh.get(device.device)
+    if isinstance(device, EvLimits) and need_wh is not None and need_wh > 0:
+        return device.minimum_current_ma
+    return device.inactive
 
 
 def _thermostat(
     state: SafetyState,
-    limits: Limits,
     device: RelayLimits,
     now_s: int,
-    setpoints_milli_c: Mapping[str, int],
-) -> tuple[int, int] | None:
-    seen = look(state, limits, ROOM_TEMPERATURE, device.room, now_s)
-    if not seen.fresh or seen.value is None:
+    temperature_milli_c: int | None,
+    setpoint_milli_c: int,
+) -> int | None:
+    """On below the band, off above it, in between as it is; once on, on for its minimum time."""
+    if temperature_milli_c is None:
         return None
-    setpoint = setpoints_milli_c.get(device.room, device.setpoint_milli_c)
-    above = seen.value - setpoint
-    if seen.value >= device.room_maximum_milli_c:
-        return device.inactive, above
+    if temperature_milli_c >= device.room_maximum_milli_c:
+        return device.inactive
+    above = temperature_milli_c - setpoint_milli_c
     relay = state.relays.get(device.device)
     on = relay is not None and relay.value == 1
     young = relay is not None and now_s - relay.changed_s < device.minimum_on_s
     if above <= -device.hysteresis_milli_c or (on and (young or above < device.hysteresis_milli_c)):
-        return 1, above
-    return device.inactive, above
+        return 1
+    return device.inactive
 
 
 def _holds(state: SafetyState, device: DeviceLimits, value: int, now_s: int) -> bool:

@@ -105,7 +105,7 @@ def judge(proposal: Proposal, state: SafetyState, limits: Limits, now_s: int) ->
     magnitude, tightest = min([(case.asked, ""), *caps])
     if magnitude < _least_useful(device):
         return _verdict(proposal, state, now_s, evidence, rule=tightest)
-    value = magnitude if proposal.value > 0 else -magnitude
+    value = magnitude if case.positive else -magnitude
     return _verdict(
         proposal, state, now_s, evidence, value=value, boost=boosted(case), until_s=until_s
     )
@@ -113,8 +113,10 @@ def judge(proposal: Proposal, state: SafetyState, limits: Limits, now_s: int) ->
 
 def granted(state: SafetyState, verdict: Verdict) -> SafetyState:
     """Fold an own approved verdict: the device holds a lease now. A rejection changes nothing."""
-    if not verdict.approved or verdict.value is None or verdict.until_s is None:
+    if not verdict.approved:
         return state
+    assert verdict.value is not None
+    assert verdict.until_s is not None
     lease = Lease(
         value=verdict.value,
         boost=verdict.boost,
@@ -139,7 +141,7 @@ def withdrawals(state: SafetyState, limits: Limits, now_s: int) -> tuple[Proposa
     order = [name for kind in SHED_ORDER for name in reversed(limits.of_kind(kind))]
     for name in order:
         device, lease = limits.by_name[name], state.leases.get(name)
-        if lease is None or now_s >= lease.until_s or lease.value == device.inactive:
+        if lease is None or now_s >= lease.until_s:
             continue
         asked = Proposal(
             device=name,
@@ -232,7 +234,8 @@ def _verdict(
     until_s: int | None = None,
 ) -> Verdict:
     expires_s = None
-    if until_s is not None and proposal.expires_s is not None:
+    if until_s is not None:
+        assert proposal.expires_s is not None
         expires_s = min(proposal.expires_s, until_s)
     approved = value is not None
     return Verdict(

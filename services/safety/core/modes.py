@@ -85,8 +85,7 @@ def step(
     the new state, and at most one transition. Up goes one mode a step; down goes all the way.
     """
     require(is_whole(now_s), f"now_s: must be epoch seconds as int, got {now_s!r}")
-    back_s = 0 if state.clock_s is None else state.clock_s - now_s
-    if back_s > limits.clock_tolerance_s:
+    if state.clock_s is not None and state.clock_s - now_s > limits.clock_tolerance_s:
         state = without_times(state)
     if signals.cleared:
         state = replace(state, latches=(), mismatches={})
@@ -141,9 +140,9 @@ def _latches(state: SafetyState, signals: Signals, limits: Limits) -> tuple[str,
 
 
 def _jumped(state: SafetyState, limits: Limits, now_s: int) -> bool:
-    if state.clock_s is None:
-        return False
-    return not timely(now_s - state.clock_s, limits.maximum_tick_step_s, limits)
+    return state.clock_s is not None and not timely(
+        now_s - state.clock_s, limits.maximum_tick_step_s, limits
+    )
 
 
 def _stale(state: SafetyState, limits: Limits, now_s: int) -> list[str]:
@@ -154,11 +153,10 @@ def _stale(state: SafetyState, limits: Limits, now_s: int) -> list[str]:
     """
     wanted = [(BASE_LOAD, "")] + [(BATTERY_SOC, name) for name in limits.of_kind("battery")]
     seen = [look(state, limits, reading, entity, now_s) for reading, entity in wanted]
-    stale = [item.name for item in seen if not item.fresh]
+    stale = [item.name for item in seen if item.known is None]
     rooms = sorted({item.room for item in limits.devices if isinstance(item, RelayLimits)})
-    silent = [
-        room for room in rooms if not look(state, limits, ROOM_TEMPERATURE, room, now_s).fresh
-    ]
+    heard = [look(state, limits, ROOM_TEMPERATURE, room, now_s) for room in rooms]
+    silent = [item for item in heard if item.known is None]
     if len(silent) > limits.tolerated_stale_rooms:
         stale.append(f"rooms({len(silent)})")
     return stale

@@ -37,7 +37,7 @@ class Plain:
 
     def __post_init__(self) -> None:
         """Refuse a field of the wrong type: ValueError naming the record, field and value."""
-        for name, kind, check in _checks(type(self)):
+        for name, kind, check in _checks(type(self).__qualname__, type(self)):
             value = getattr(self, name)
             if not check(value):
                 raise ValueError(f"{type(self).__name__}.{name}: must be {kind}, got {value!r}")
@@ -79,7 +79,7 @@ def tuple_of(record: type[Plain]) -> Callable[[Any], tuple[Any, ...]]:
 
 
 @cache
-def _checks(record: type[Plain]) -> tuple[tuple[str, str, Callable[[object], bool]], ...]:
+def _checks(record: type[Any]) -> tuple[tuple[str, str, Callable[[object], bool]], ...]:
     """Name, type and check of every field of a record that has a plain type."""
     return tuple(
         (field.name, str(field.type), _CHECKS[str(field.type)])

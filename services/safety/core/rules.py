@@ -88,6 +88,11 @@ class Case:
         """Magnitude of what is asked, in the device's unit."""
         return abs(self.proposal.value)
 
+    @property
+    def positive(self) -> bool:
+        """True for a request above 0; for a battery that is charging."""
+        return self.proposal.value > 0
+
     def look(self, reading: str, entity: str = "") -> Seen:
         """A reading, judged for freshness now."""
         return look(self.state, self.limits, reading, entity, self.now_s)
@@ -95,9 +100,9 @@ class Case:
     def grid(self) -> tuple[Seen, int]:
         """The base load, as read and as reckoned with: the worst case while it is not known."""
         seen = self.look(BASE_LOAD)
-        if not seen.fresh or seen.value is None:
+        if seen.known is None:
             return seen, self.limits.assumed_base_load_w
-        return seen, max(0, seen.value)
+        return seen, max(0, seen.known)
 
     def others_w(self) -> int:
         """Power of every other device that may be drawing now, W."""
@@ -124,9 +129,8 @@ def draw_w(device: DeviceLimits, state: SafetyState, limits: Limits, now_s: int)
         return device.power_w if on else 0
     if isinstance(device, EvLimits):
         seen = look(state, limits, EV_POWER, device.device, now_s)
-        measured_w = seen.value if seen.fresh and seen.value is not None else 0
-        current_ma = device.maximum_current_ma if disobeys else granted
-        return max(device.power_w(current_ma), measured_w)
+        power_w = device.power_w(device.maximum_current_ma if disobeys else granted)
+        return power_w if seen.known is None else max(power_w, seen.known)
     if isinstance(device, BatteryLimits):
         return device.maximum_charge_w if disobeys else max(0, granted)
     return 0
@@ -188,8 +192,8 @@ def room_temperature(case: Case) -> Evidence:
     assert isinstance(case.device, RelayLimits)
     seen = case.look(ROOM_TEMPERATURE, case.device.room)
     limit = case.device.room_maximum_milli_c
-    cool = seen.value is not None and seen.value < limit
-    return _evidence("room-temperature", seen, limit, None, seen.fresh and cool)
+    cool = seen.known is not None and seen.known < limit
+    return _evidence("room-temperature", seen, limit, None, cool)
 
 
 def relay_rest(case: Case) -> Evidence:
@@ -237,8 +241,7 @@ def relay_fuse(case: Case) -> Evidence:
 def battery_power(case: Case) -> Evidence:
     """The inverter's greatest power in the direction asked."""
     assert isinstance(case.device, BatteryLimits)
-    charges = case.proposal.value > 0
-    limit = case.device.maximum_charge_w if charges else case.device.maximum_discharge_w
+    limit = case.device.maximum_charge_w if case.positive else case.device.maximum_discharge_w
     return Evidence(
         rule="battery-power",
         value=case.proposal.value,
@@ -256,12 +259,12 @@ def battery_soc(case: Case) -> Evidence:
     """
     assert isinstance(case.device, BatteryLimits)
     seen = case.look(BATTERY_SOC, case.device.device)
-    charges = case.proposal.value > 0
-    limit = case.device.soc_ceiling_permille if charges else case.device.soc_floor_permille
-    if not seen.fresh or seen.value is None or seen.age_s is None:
+    limit = case.device.soc_ceiling_permille if case.positive else case.device.soc_floor_permille
+    if seen.known is None:
         return _evidence("battery-soc", seen, limit, None, False)
-    left_permille = max(0, limit - seen.value if charges else seen.value - limit)
-    efficiency = PERMILLE if charges else case.device.minimum_efficiency_permille
+    assert seen.age_s is not None
+    left_permille = max(0, limit - seen.known if case.positive else seen.known - limit)
+    efficiency = PERMILLE if case.positive else case.device.minimum_efficiency_permille
     lease_s = case.until_s - case.now_s + max(0, seen.age_s)
     energy_ws = left_permille * case.device.capacity_wh * HOUR_S * efficiency // PERMILLE**2
     allowed_w = energy_ws // lease_s
@@ -272,14 +275,12 @@ def battery_grid(case: Case) -> Evidence:
     """From the grid only in mode normal and where it is allowed; else PV surplus only."""
     assert isinstance(case.device, BatteryLimits)
     seen = case.look(PV_POWER)
-    free = case.proposal.value < 0 or (
-        case.device.grid_charge_allowed and case.state.mode == NORMAL
-    )
-    if free:
+    granted = case.device.grid_charge_allowed and case.state.mode == NORMAL
+    if granted or not case.positive:
         return _evidence("battery-grid", seen, None, None, True)
-    pv_w = seen.value if seen.fresh and seen.value is not None else 0
-    used_w = case.grid()[1] + case.others_w()
-    surplus_w = max(0, pv_w - used_w)
+    _, base_w = case.grid()
+    used_w = base_w + case.others_w()
+    surplus_w = 0 if seen.known is None else max(0, seen.known - used_w)
     return _evidence("battery-grid", seen, used_w, surplus_w, case.asked <= surplus_w)
 
 
@@ -287,7 +288,7 @@ def battery_fuse(case: Case) -> Evidence:
     """Charging power that fits under the main fuse; PV is not counted on, a cloud is fast."""
     headroom_w, seen = _headroom(case)
     limit = case.limits.grid_import_limit_w
-    if case.proposal.value < 0:
+    if not case.positive:
         return _evidence("fuse", seen, limit, None, True)
     return _evidence("fuse", seen, limit, headroom_w, case.asked <= headroom_w)
 

@@ -162,8 +162,8 @@ class Seen:
     value: int | None
     """None: never seen."""
     age_s: int | None
-    fresh: bool
-    """Seen, young enough, not from the future, and physically plausible."""
+    known: int | None
+    """The value when it is young enough, not from the future and plausible; else None."""
 
 
 def look(state: SafetyState, limits: Limits, reading: str, entity: str, now_s: int) -> Seen:
@@ -171,12 +171,13 @@ def look(state: SafetyState, limits: Limits, reading: str, entity: str, now_s: i
     name = key(reading, entity)
     known = state.readings.get(name)
     if known is None:
-        return Seen(name=name, value=None, age_s=None, fresh=False)
+        return Seen(name=name, value=None, age_s=None, known=None)
     bound = limits.by_reading[reading]
     age_s = now_s - known.at_s
     plausible = bound.minimum <= known.value <= bound.maximum
     fresh = timely(age_s, bound.maximum_age_s, limits) and plausible
-    return Seen(name=name, value=known.value, age_s=age_s, fresh=fresh)
+    believed = known.value if fresh else None
+    return Seen(name=name, value=known.value, age_s=age_s, known=believed)
 
 
 def timely(age_s: int, maximum_age_s: int, limits: Limits) -> bool:

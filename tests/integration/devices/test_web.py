@@ -72,7 +72,7 @@ async def web():
 
 async def test_the_twin_s_forecast_comes_through(web):
     web.set_time(NOW)
-    service = OpenMeteo(50.05, 14.65, url=web.weather_url)
+    service = OpenMeteo(50.05, 14.65, url=web.url)
     event = await service.forecast(NOW)
     wanted = forecast_at(NOW)
     assert (event.issued, event.start, event.step_s) == (NOW, START, 3_600)
@@ -85,7 +85,7 @@ async def test_the_twin_s_forecast_comes_through(web):
 
 
 async def test_the_twin_s_prices_come_through_as_they_are_published(web):
-    service = EnergyCharts(url=web.price_url)
+    service = EnergyCharts(url=web.url)
     since = NOW - timedelta(days=8)
     web.set_time(NOW)
     morning = await service.prices(NOW, since)
@@ -104,13 +104,13 @@ async def test_the_twin_s_prices_come_through_as_they_are_published(web):
 
 async def test_a_service_that_is_away_or_refuses_is_named(web):
     port = free_port()
-    weather = OpenMeteo(50, 14, url=f"http://127.0.0.1:{port}/v1/forecast")
+    weather = OpenMeteo(50, 14, url=f"http://127.0.0.1:{port}")
     with pytest.raises(DeviceUnavailable, match=f"open-meteo at http://127.0.0.1:{port}"):
         await weather.forecast(NOW)
-    early = OpenMeteo(50, 14, url=web.weather_url)
+    early = OpenMeteo(50, 14, url=web.url)
     with pytest.raises(DeviceUnavailable, match="400 the simulation has not begun"):
         await early.forecast(NOW)
-    nowhere = EnergyCharts(url=web.price_url + "s")
+    nowhere = EnergyCharts(url=web.url + "/s")
     web.set_time(NOW)
     assert await nowhere.prices(NOW, NOW) is None
     for service in (weather, early, nowhere):

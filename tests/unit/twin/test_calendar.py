@@ -31,9 +31,7 @@ def test_comfort_week_agrees_with_the_site(site: SiteConfig, minute: int) -> Non
         assert (low[row, column], high[row, column]) == band, (room.id, local)
 
 
-@given(
-    values=st.lists(st.integers(0, 9), min_size=1, max_size=30), minutes=st.integers(0, 20)
-)
+@given(values=st.lists(st.integers(0, 9), min_size=1, max_size=30), minutes=st.integers(0, 20))
 def test_look_ahead_max_is_the_maximum_of_the_window(values: list[int], minutes: int) -> None:
     week = np.array(values, dtype=float)[:, None]
     got = look_ahead_max(week, minutes)[:, 0]

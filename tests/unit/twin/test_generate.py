@@ -60,7 +60,7 @@ def test_prices_look_like_the_market(year: Scenario) -> None:
     assert evening > midday + 30
     assert evening > night + 30
     summer = price[180 * 96 : 240 * 96]
-    winter = price[:50 * 96]
+    winter = price[: 50 * 96]
     assert 0.01 < (summer < 0).mean() < 0.15
     assert (winter < 0).mean() < 0.02
 

@@ -81,9 +81,7 @@ def test_same_input_same_output_and_seed_matters(site: SiteConfig, winter: Scena
     assert run(7) != run(8)
 
 
-def test_stepping_by_minutes_equals_stepping_at_once(
-    site: SiteConfig, winter: Scenario
-) -> None:
+def test_stepping_by_minutes_equals_stepping_at_once(site: SiteConfig, winter: Scenario) -> None:
     actuation = Actuation(relays={"living": True}, battery_power_w=1_500.0)
     one, many = _house(site, winter, 14), _house(site, winter, 14)
     end = one.time + dt.timedelta(hours=5)
@@ -220,9 +218,7 @@ def test_ev_observation_over_a_session(site: SiteConfig, winter: Scenario) -> No
 
 
 def test_measured_pv_replaces_the_model(site: SiteConfig, winter: Scenario) -> None:
-    table = replace(
-        winter.load, columns={"w_per_kwp": np.full(len(winter.load), 100.0)}
-    )
+    table = replace(winter.load, columns={"w_per_kwp": np.full(len(winter.load), 100.0)})
     seen = _house(site, replace(winter, pv=table)).step(winter.start + MINUTE)
     assert seen.pv_w == pytest.approx(100.0 * site.pv_peak_w / 1000)
 

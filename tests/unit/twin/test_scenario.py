@@ -19,17 +19,13 @@ def test_prices_appear_at_13_local(winter: Scenario) -> None:
     assert utc(before.end_s) == dt.datetime(2026, 1, 13, tzinfo=PRAGUE)
     assert utc(after.end_s) == dt.datetime(2026, 1, 14, tzinfo=PRAGUE)
     assert before.start_s == winter.prices.start_s
-    np.testing.assert_array_equal(
-        after["eur_per_mwh"][: len(before)], before["eur_per_mwh"]
-    )
+    np.testing.assert_array_equal(after["eur_per_mwh"][: len(before)], before["eur_per_mwh"])
 
 
 @pytest.mark.parametrize(
     ("day", "quarters"), [(dt.date(2026, 3, 28), 92), (dt.date(2026, 10, 24), 100)]
 )
-def test_published_day_has_the_right_length_at_clock_changes(
-    day: dt.date, quarters: int
-) -> None:
+def test_published_day_has_the_right_length_at_clock_changes(day: dt.date, quarters: int) -> None:
     start = dt.datetime.combine(day, dt.time(), PRAGUE)
     scenario = default_scenario(start, 2, 1)
     morning = scenario.published_prices(start.replace(hour=9))

@@ -57,7 +57,7 @@ def greedy(
             last = rows[end, v, ROW_LAST]
             if first < last:
                 coordinate = (there - offset[end]) / spacing[end]
-                cell = min(max(int(math.floor(coordinate)), first), last - 1)
+                cell = min(max(math.floor(coordinate), first), last - 1)
                 at = rows[end, v, ROW_AT] + cell - first
                 part = coordinate - cell
                 estimate += (1.0 - part) * values[at] + part * values[at + 1]
@@ -138,7 +138,7 @@ def label_pass(
                         continue
                     there, spent = run(t, end, v, temperature[label], steps, terminal)
                     coordinate = (there - base) * density
-                    nearest = int(math.floor(coordinate + 0.5))
+                    nearest = math.floor(coordinate + 0.5)
                     if nearest < low or nearest > high:
                         continue
                     spent += cost[label] + extra

@@ -73,18 +73,18 @@ def next_nodes(
     rows = np.zeros((n, 2, 5), np.int64)
     count = 0
     for t in range(n):
-        bottom = int(math.floor((reach_low[t] - offset[t]) / spacing[t]))
-        top = int(math.ceil((reach_high[t] - offset[t]) / spacing[t]))
+        bottom = math.floor((reach_low[t] - offset[t]) / spacing[t])
+        top = math.ceil((reach_high[t] - offset[t]) / spacing[t])
         for s in range(2):
             rows[t, s, ROW_LOW] = 1
             if t < begin or not alive_low[t, s] <= alive_high[t, s]:
                 continue
             first, last = bottom, top
             if alive_low[t, s] > -np.inf:
-                cell = int(math.floor((alive_low[t, s] - offset[t]) / spacing[t]))
+                cell = math.floor((alive_low[t, s] - offset[t]) / spacing[t])
                 first = max(first, cell - margin)
             if alive_high[t, s] < np.inf:
-                cell = int(math.ceil((alive_high[t, s] - offset[t]) / spacing[t]))
+                cell = math.ceil((alive_high[t, s] - offset[t]) / spacing[t])
                 last = min(last, cell + margin)
             if halvings > 0:
                 first = max(first, coarse[t, s, ROW_LOW] << halvings)
@@ -139,7 +139,7 @@ def place_rows(
                     halvings += doubling[k]
                     if v == 1:
                         shift += steps[k, GAIN] / scale
-                whole = int(math.floor(shift))
+                whole = math.floor(shift)
                 first = (low + whole - 2) >> halvings
                 last = ((high + whole + 3) >> halvings) + 1
                 rows[end, v, ROW_FIRST] = min(rows[end, v, ROW_FIRST], first)

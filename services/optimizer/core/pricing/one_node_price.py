@@ -70,9 +70,13 @@ def price_rooms(
     memory = Scratch() if scratch is None else scratch
     return [
         price_room(
-            room, price, gap_fraction=gap_fraction, max_nodes=max_nodes, corridor=corridor,
+            room,
+            price,
+            gap_fraction=gap_fraction,
+            max_nodes=max_nodes,
+            corridor=corridor,
             scratch=memory,
-        )  # fmt: skip
+        )
         for room, price, corridor in zip(rooms, vectors, known, strict=True)
     ]
 
@@ -141,9 +145,7 @@ class _OneNodeSearch(Search):
         return spacing, rows, count
 
     def run_level(self, spacing: FloatArray, rows: IntArray, coarse: Level | None) -> Level:
-        size = layout.place_rows(
-            self.begin, self.ahead, self.steps, spacing, self.doubling, rows
-        )
+        size = layout.place_rows(self.begin, self.ahead, self.steps, spacing, self.doubling, rows)
         level = Level(spacing, rows, self.values_buffer(size))
         below = level if coarse is None else coarse
         self.nodes += one_node.lower_pass(

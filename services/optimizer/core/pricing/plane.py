@@ -118,8 +118,8 @@ def _span(base: float, slope: float, size: int) -> tuple[int, int]:
         return (0, size) if base > 0.0 else (0, 0)
     cross = min(max(-base / slope, -2.0), size + 2.0)
     if slope > 0.0:
-        return max(0, int(math.floor(cross))), size
-    return 0, min(size, int(math.ceil(cross)) + 1)
+        return max(0, math.floor(cross)), size
+    return 0, min(size, math.ceil(cross) + 1)
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
@@ -131,7 +131,7 @@ def _window(base: float, slope: float, reach: float, size: int) -> tuple[int, in
     other = (reach - base) / slope
     low = min(max(min(one, other), -2.0), size + 2.0)
     high = min(max(max(one, other), -2.0), size + 2.0)
-    return max(0, int(math.floor(low))), min(size, int(math.ceil(high)) + 1)
+    return max(0, math.floor(low)), min(size, math.ceil(high) + 1)
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]

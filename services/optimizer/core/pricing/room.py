@@ -33,7 +33,7 @@ class RoomPricing:
             end of the horizon is let go.
         relay_on_at_start: relay state before step 0.
         steps_in_state_at_start: how long it has been in that state.
-        relay_fixed: [n] -1 free, 0 or 1 ordered. An order goes before a minimum time; a free switch
+        relay_fixed: [n] -1 free, 0 or 1 ordered; empty: all free. An order goes before a minimum time; a free switch
             is not allowed when an order would cut its minimum run short.
         terminal_temperature_c, terminal_value_eur: [k] break points of the value of the final
             temperature T[n], concave, continued in straight lines outside; k = 0: no value,
@@ -55,7 +55,7 @@ class RoomPricing:
     min_off_steps: int | IntArray = 1
     relay_on_at_start: bool = False
     steps_in_state_at_start: int = 1_000_000
-    relay_fixed: IntArray | None = None
+    relay_fixed: IntArray = field(default_factory=lambda: np.empty(0, np.int64))
     terminal_temperature_c: FloatArray = field(default_factory=lambda: np.empty(0))
     terminal_value_eur: FloatArray = field(default_factory=lambda: np.empty(0))
 
@@ -85,7 +85,9 @@ def check_schedule_fields(room: object, steps: int) -> None:
         _freeze(room, name, steps)
     for name in ("penalty_low_eur_per_k", "penalty_high_eur_per_k"):
         if np.any(getattr(room, name) < 0.0):
-            raise ValueError(f"{name} must not be negative: a penalty below zero rewards discomfort")
+            raise ValueError(
+                f"{name} must not be negative: a penalty below zero rewards discomfort"
+            )
     if np.any(room.comfort_low_c > room.comfort_high_c):  # type: ignore[attr-defined]
         raise ValueError("comfort_low_c lies above comfort_high_c: swap or widen the band")
     switch = float(room.switch_cost_eur)  # type: ignore[attr-defined]
@@ -101,7 +103,8 @@ def check_schedule_fields(room: object, steps: int) -> None:
     if room.steps_in_state_at_start < 0:  # type: ignore[attr-defined]
         raise ValueError("steps_in_state_at_start must not be negative")
     given = room.relay_fixed  # type: ignore[attr-defined]
-    fixed = np.full(steps, -1, dtype=np.int64) if given is None else np.array(given, dtype=np.int64)
+    free = given is None or np.size(given) == 0
+    fixed = np.full(steps, -1) if free else np.array(given, dtype=np.int64)
     if fixed.shape != (steps,) or not np.isin(fixed, (-1, 0, 1)).all():
         raise ValueError(f"relay_fixed must hold {steps} values of -1 (free), 0 or 1")
     fixed.flags.writeable = False

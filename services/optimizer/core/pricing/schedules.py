@@ -40,7 +40,7 @@ def locked_until(
     fixed: IntArray, min_off: IntArray, min_on: IntArray, relay: int, steps_in_state: int
 ) -> int:
     """First step at which the relay may leave its initial state: minimum time over, or an order."""
-    minimum = min_on[0] if relay == 1 else min_off[0]
+    minimum = int(min_on[0] if relay == 1 else min_off[0])
     end = min(fixed.size, max(0, minimum - steps_in_state))
     for t in range(end):
         if fixed[t] == 1 - relay:

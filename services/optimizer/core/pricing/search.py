@@ -188,9 +188,7 @@ class Search(ABC):
         """The answer, with the corridor for a later pricing."""
         schedule = self.schedule.astype(np.uint8)
         corridor = Corridor(tuple(self.living), schedule)
-        return RoomPriced(
-            schedule, self.cost, self.bound, self.temperatures, self.nodes, corridor
-        )
+        return RoomPriced(schedule, self.cost, self.bound, self.temperatures, self.nodes, corridor)
 
 
 def checked_price(price_eur_per_kwh_on: FloatArray, steps: int) -> FloatArray:

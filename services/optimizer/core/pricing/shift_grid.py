@@ -45,7 +45,7 @@ def add_falling_kink(out: FloatArray, position: float, slope: float) -> None:
     if slope <= 0.0 or position <= 0.0:
         return
     count = out.size
-    cell = int(math.floor(min(position, 1e15)))
+    cell = math.floor(min(position, 1e15))
     last = min(cell + 1, count)
     for i in range(last):
         out[i] += slope * (position - i)
@@ -58,7 +58,7 @@ def add_rising_kink(out: FloatArray, position: float, slope: float) -> None:
     count = out.size
     if slope <= 0.0 or position >= count - 1:
         return
-    cell = int(math.floor(max(position, -1e15)))
+    cell = math.floor(max(position, -1e15))
     begin = max(cell + 1, 0)
     tail = out[begin:]
     base = begin - position

@@ -122,9 +122,7 @@ def lower_pass(
     for t in range(begin, n + 1):
         for s in range(2):
             row = rows[t, s]
-            widest = max(
-                widest, (row[LAST0] - row[FIRST0] + 9) * (row[LAST1] - row[FIRST1] + 9)
-            )
+            widest = max(widest, (row[LAST0] - row[FIRST0] + 9) * (row[LAST1] - row[FIRST1] + 9))
     trial = np.empty(widest)
     look = np.empty(widest)
     half = np.empty(widest)

@@ -15,15 +15,15 @@ from .two_node import AT, FIRST0, FIRST1, HIGH0, HIGH1, LAST0, LAST1, LOW0, LOW1
 @njit(cache=True)  # type: ignore[untyped-decorator]
 def _look_up(values: FloatArray, row: IntArray, at0: float, at1: float) -> float:
     """Bilinear interpolation of a plane at node coordinates, continued outside."""
-    cell0 = min(max(int(math.floor(at0)), row[FIRST0]), row[LAST0] - 1)
-    cell1 = min(max(int(math.floor(at1)), row[FIRST1]), row[LAST1] - 1)
+    cell0 = min(max(math.floor(at0), row[FIRST0]), row[LAST0] - 1)
+    cell1 = min(max(math.floor(at1), row[FIRST1]), row[LAST1] - 1)
     part0 = at0 - cell0
     part1 = at1 - cell1
     wide = row[LAST0] - row[FIRST0] + 1
     at = row[AT] + (cell1 - row[FIRST1]) * wide + cell0 - row[FIRST0]
     near = (1.0 - part0) * values[at] + part0 * values[at + 1]
     far = (1.0 - part0) * values[at + wide] + part0 * values[at + wide + 1]
-    return (1.0 - part1) * near + part1 * far
+    return float((1.0 - part1) * near + part1 * far)
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
@@ -148,8 +148,8 @@ def label_pass(
                     )  # fmt: skip
                     at0 = (slow - offset[end, 0]) / spacing[end, 0]
                     at1 = (fast - offset[end, 1]) / spacing[end, 1]
-                    near0 = int(math.floor(at0 + 0.5))
-                    near1 = int(math.floor(at1 + 0.5))
+                    near0 = math.floor(at0 + 0.5)
+                    near1 = math.floor(at1 + 0.5)
                     if (
                         near0 < box[LOW0] or near0 > box[HIGH0]
                         or near1 < box[LOW1] or near1 > box[HIGH1]

@@ -71,13 +71,13 @@ def next_nodes(
             for axis in range(2):
                 distance = spacing[t, axis]
                 base = offset[t, axis]
-                low = int(math.floor((reach_low[t, axis] - base) / distance))
-                high = int(math.ceil((reach_high[t, axis] - base) / distance))
+                low = math.floor((reach_low[t, axis] - base) / distance)
+                high = math.ceil((reach_high[t, axis] - base) / distance)
                 if alive_low[t, s, axis] > -np.inf:
-                    cell = int(math.floor((alive_low[t, s, axis] - base) / distance))
+                    cell = math.floor((alive_low[t, s, axis] - base) / distance)
                     low = max(low, cell - margin)
                 if alive_high[t, s, axis] < np.inf:
-                    cell = int(math.ceil((alive_high[t, s, axis] - base) / distance))
+                    cell = math.ceil((alive_high[t, s, axis] - base) / distance)
                     high = min(high, cell + margin)
                 if halvings > 0:
                     low = max(low, coarse[t, s, LOW0 + 2 * axis] << halvings)
@@ -137,7 +137,7 @@ def place_rows(
                         halvings += doubling[k, axis]
                         if v == 1:
                             shift += steps[k, GAIN + axis] / scale
-                    whole = int(math.floor(shift))
+                    whole = math.floor(shift)
                     first = (row[LOW0 + 2 * axis] + whole - 2) >> halvings
                     last = ((row[HIGH0 + 2 * axis] + whole + 3) >> halvings) + 1
                     there = rows[end, v]

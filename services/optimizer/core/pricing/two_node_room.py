@@ -45,7 +45,7 @@ class TwoNodeRoomPricing:
     min_off_steps: int | IntArray = 1
     relay_on_at_start: bool = False
     steps_in_state_at_start: int = 1_000_000
-    relay_fixed: IntArray | None = None
+    relay_fixed: IntArray = field(default_factory=lambda: np.empty(0, np.int64))
     terminal_temperature_c: FloatArray = field(default_factory=lambda: np.empty(0))
     terminal_value_eur: FloatArray = field(default_factory=lambda: np.empty(0))
     terminal_weights: FloatArray = field(default_factory=lambda: np.array([0.0, 1.0]))
