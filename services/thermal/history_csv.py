@@ -74,16 +74,14 @@ def _is_heat(name: str) -> bool:
 def _epoch_seconds(column: pd.Series, file_name: str) -> NDArray[np.int64]:
     """Epoch seconds; naive ISO times are taken as UTC."""
     if pd.api.types.is_numeric_dtype(column):
-        numbers: NDArray[np.int64] = column.to_numpy().astype(np.int64)
-        return numbers
+        return np.asarray(column.to_numpy(), dtype=np.int64)
     times = pd.to_datetime(column, utc=True, errors="coerce", format="ISO8601")
     if times.isna().any():
         row = int(np.flatnonzero(times.isna().to_numpy())[0])
         raise ValueError(
             f"{file_name}: utc in data row {row + 1} is not a time: {column.iloc[row]!r}"
         )
-    seconds: NDArray[np.int64] = times.dt.as_unit("s").astype("int64").to_numpy()
-    return seconds
+    return np.asarray(times.dt.as_unit("s").astype("int64").to_numpy(), dtype=np.int64)
 
 
 def clock_notes(epoch_s: NDArray[np.int64]) -> tuple[str, ...]:

@@ -23,7 +23,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import import_module
-from itertools import islice, product
+from itertools import product
 from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Any
@@ -46,7 +46,26 @@ TESTS = {
 CPU_LIMIT_S = 3
 """A mutant that computes longer is caught in a loop and counts as noticed."""
 
-ALLOWED: dict[str, str] = {}
+ALLOWED: dict[str, str] = {
+    "rules.Case.positive: return self.proposal.value > 0 -> return self.proposal.value >= 0": (
+        "0 is inactive and is answered before any rule; an export limit of 0 has no sign"
+    ),
+    "rules.Case.positive: return self.proposal.value > 0 -> return self.proposal.value > -1": (
+        "the same"
+    ),
+    "rules.draw_w: granted = lease.value if lease is not None and now_s < lease.until_s else 0 "
+    "-> granted = lease.value if lease is not None and now_s < lease.until_s else -1": (
+        "no lease draws nothing: no device reckons -1 mA, W or relay as anything but 0 W"
+    ),
+    "rules.export_maximum: return Evidence(rule='export-maximum', value=case.proposal.value, "
+    "limit=limit, allowed=limit, ok=case.asked <= limit) -> return Evidence("
+    "rule='export-maximum', value=case.proposal.value, limit=limit, allowed=limit, "
+    "ok=case.asked < limit)": "the maximum itself is inactive and is answered before any rule",
+    "gate._least_useful: return 1 if isinstance(device, BatteryLimits | RelayLimits) else 0 -> "
+    "return 1 if isinstance(device, BatteryLimits | RelayLimits) else -1": (
+        "an export limit below 0 is refused by export-range, so 0 and -1 bar nothing alike"
+    ),
+}
 """Survivors that may live: what was changed, and why no test can or should tell."""
 
 SWAPS: dict[type[ast.AST], tuple[type[ast.AST], ...]] = {
@@ -94,19 +113,21 @@ def mutants(module: str) -> Iterator[Mutant]:
     source = (CORE / f"{module}.py").read_text(encoding="utf-8")
     tree = ast.parse(source)
     places = dict(_places(tree, "module"))
+    statements = dict(_statements(tree, tree))
+    order = {node: index for index, node in enumerate(ast.walk(tree))}
     spared = set(_spared(tree))
-    for index, node in enumerate(ast.walk(tree)):
+    for node, index in order.items():
         for change in [] if node in spared else _changes(node):
             changed = ast.parse(source)
-            target = next(islice(ast.walk(changed), index, None))
-            before = ast.unparse(target)
+            nodes = list(ast.walk(changed))
+            target, statement = nodes[index], nodes[order[statements[node]]]
+            before = _headline(statement)
             change(target)
-            # A statement that becomes another kind of node is rewritten in its parent.
+            # A node that becomes one of another kind is put in its place in the tree.
             replaced = getattr(target, "becomes", None)
             if replaced is not None:
                 changed = _Put(target, replaced).visit(changed)
-                target = replaced
-            after = ast.unparse(target)
+            after = _headline(replaced if target is statement and replaced else statement)
             ast.fix_missing_locations(changed)
             place = places.get(node, "module")
             yield Mutant(module, place, before, after, getattr(node, "lineno", 0), changed)
@@ -128,6 +149,19 @@ def _spared(tree: ast.Module) -> Iterator[ast.AST]:
                 yield from ast.walk(decorator)
         if isinstance(node, ast.Assert):
             yield from ast.walk(node)
+
+
+def _statements(node: ast.AST, inside: ast.AST) -> Iterator[tuple[ast.AST, ast.AST]]:
+    """Every node with the innermost statement it belongs to."""
+    here = node if isinstance(node, ast.stmt) else inside
+    yield node, here
+    for child in ast.iter_child_nodes(node):
+        yield from _statements(child, here)
+
+
+def _headline(node: ast.AST) -> str:
+    """A statement in one line; of a compound one its head."""
+    return ast.unparse(node).splitlines()[0]
 
 
 def _places(node: ast.AST, place: str) -> Iterator[tuple[ast.AST, str]]:
@@ -162,14 +196,15 @@ def _changes(node: ast.AST) -> list[Callable[[Any], None]]:
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in CALLS:
         return [lambda item: setattr(item.func, "id", CALLS[item.func.id])]
     if isinstance(node, ast.IfExp):
-        return [_negate]
+        return [] if isinstance(node.test, ast.Compare) else [_negate]
     if isinstance(node, ast.Return) and not isinstance(node.value, ast.Constant | None):
         return [_set("value", None)]
     if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
         return []  # a docstring
     if isinstance(node, REMOVABLE) or (isinstance(node, ast.Assign) and _changes_a_name(node)):
         removed = [lambda item: _become(item, ast.Pass())]
-        return [*removed, _negate] if isinstance(node, ast.If) else removed
+        turned = isinstance(node, ast.If) and not isinstance(node.test, ast.Compare)
+        return [*removed, _negate] if turned else removed
     return []
 
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from ocpp.routing import on
 from ocpp.v16 import ChargePoint, call, call_result
@@ -22,6 +23,7 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake
 from twin.devices.base import EvState, Observation, known, stop, write_time
 
 TIMEOUT_S = 2.0
+F = TypeVar("F", bound=Callable[..., Any])
 LOST = (ConnectionClosed, TimeoutError, OSError)
 
 
@@ -196,7 +198,7 @@ class ChargerTwin:
             with suppress(*LOST, InvalidHandshake):
                 async with connect(
                     url,
-                    subprotocols=["ocpp1.6"],  # type: ignore[list-item]
+                    subprotocols=["ocpp1.6"],
                     compression=None,
                     open_timeout=TIMEOUT_S,
                 ) as socket:
@@ -229,6 +231,12 @@ class ChargerTwin:
                     await self._report(link, state)
 
 
+def _hears(action: Action) -> Callable[[F], F]:
+    """``ocpp.routing.on`` with the type of what it decorates."""
+    decorator: Callable[[F], F] = on(action)
+    return decorator
+
+
 class _Link(ChargePoint):  # type: ignore[misc]
     """OCPP's messages on one websocket."""
 
@@ -236,7 +244,7 @@ class _Link(ChargePoint):  # type: ignore[misc]
         super().__init__(point, socket, response_timeout=TIMEOUT_S)
         self._twin = twin
 
-    @on(Action.set_charging_profile)
+    @_hears(Action.set_charging_profile)
     def on_set(self, connector_id: int, cs_charging_profiles: dict[str, Any], **_: Any) -> Any:
         twin, profile = self._twin, cs_charging_profiles
         purpose = profile["charging_profile_purpose"]
@@ -251,7 +259,7 @@ class _Link(ChargePoint):  # type: ignore[misc]
         twin.profiles[purpose] = profile
         return call_result.SetChargingProfile(status="Accepted")
 
-    @on(Action.clear_charging_profile)
+    @_hears(Action.clear_charging_profile)
     def on_clear(self, **wanted: Any) -> Any:
         profiles = self._twin.profiles
         gone = [
@@ -263,7 +271,7 @@ class _Link(ChargePoint):  # type: ignore[misc]
             del profiles[purpose]
         return call_result.ClearChargingProfile(status="Accepted" if gone else "Unknown")
 
-    @on(Action.get_composite_schedule)
+    @_hears(Action.get_composite_schedule)
     def on_composite(self, connector_id: int, duration: int, **_: Any) -> Any:
         twin = self._twin
         limit = twin.current_a(twin._now)
@@ -282,7 +290,7 @@ class _Link(ChargePoint):  # type: ignore[misc]
             charging_schedule=schedule,
         )
 
-    @on(Action.trigger_message)
+    @_hears(Action.trigger_message)
     def on_trigger(self, requested_message: str, **_: Any) -> Any:
         wanted = requested_message in ("StatusNotification", "MeterValues")
         if wanted:

@@ -27,7 +27,7 @@ import logging
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from http import HTTPStatus
-from typing import Any
+from typing import Any, TypeVar
 
 from ocpp.routing import on
 from ocpp.v16 import ChargePoint, call, call_result
@@ -44,6 +44,7 @@ LOG = logging.getLogger(__name__)
 ANSWER_TIMEOUT_S = 2.0
 HEARTBEAT_S = 300
 PROFILE_ID = 1
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 class OcppCentralSystem:
@@ -81,7 +82,7 @@ class OcppCentralSystem:
             self._accept,
             self._host,
             self.port,
-            subprotocols=["ocpp1.6"],  # type: ignore[list-item]
+            subprotocols=["ocpp1.6"],
             process_request=self._admit,
             compression=None,
             ping_interval=10,
@@ -112,7 +113,7 @@ class OcppCentralSystem:
             return user == point and hmac.compare_digest(given.encode(), password.encode())
 
         check = basic_auth(realm="pems", check_credentials=right)
-        return await check(connection, request)  # type: ignore[no-any-return]
+        return await check(connection, request)
 
     async def _accept(self, connection: ServerConnection) -> None:
         assert connection.request is not None
@@ -238,6 +239,12 @@ class Charger:
         return DeviceUnavailable(self.device, f"{self._address()}/ocpp/{self._point}", reason)
 
 
+def _hears(action: Action, **options: bool) -> Callable[[F], F]:
+    """``ocpp.routing.on`` with the type of what it decorates."""
+    decorator: Callable[[F], F] = on(action, **options)
+    return decorator
+
+
 class _Link(ChargePoint):  # type: ignore[misc]
     """OCPP's messages on one websocket, handed to the session."""
 
@@ -256,44 +263,44 @@ class _Link(ChargePoint):  # type: ignore[misc]
     def _now(self) -> str:
         return write_time(self._clock())
 
-    @on(Action.boot_notification)
+    @_hears(Action.boot_notification)
     def on_boot(self, **_: Any) -> call_result.BootNotification:
         return call_result.BootNotification(
             current_time=self._now(), interval=HEARTBEAT_S, status=RegistrationStatus.accepted
         )
 
-    @on(Action.heartbeat)
+    @_hears(Action.heartbeat)
     def on_heartbeat(self, **_: Any) -> call_result.Heartbeat:
         return call_result.Heartbeat(current_time=self._now())
 
-    @on(Action.status_notification)
+    @_hears(Action.status_notification)
     def on_status(self, **message: Any) -> call_result.StatusNotification:
         self._session.on_status(message)
         return call_result.StatusNotification()
 
     # Read strictly by the session, and far cheaper than the schema of a message every minute.
-    @on(Action.meter_values, skip_schema_validation=True)
+    @_hears(Action.meter_values, skip_schema_validation=True)
     def on_meter(self, **message: Any) -> call_result.MeterValues:
         self._session.on_meter(message)
         return call_result.MeterValues()
 
-    @on(Action.authorize)
+    @_hears(Action.authorize)
     def on_authorize(self, **_: Any) -> call_result.Authorize:
         return call_result.Authorize(id_tag_info=IdTagInfo(status=AuthorizationStatus.accepted))
 
-    @on(Action.start_transaction)
+    @_hears(Action.start_transaction)
     def on_start(self, **message: Any) -> call_result.StartTransaction:
         return call_result.StartTransaction(
             transaction_id=self._session.on_start(message),
             id_tag_info=IdTagInfo(status=AuthorizationStatus.accepted),
         )
 
-    @on(Action.stop_transaction)
+    @_hears(Action.stop_transaction)
     def on_stop(self, **message: Any) -> call_result.StopTransaction:
         self._session.on_stop(message)
         return call_result.StopTransaction()
 
-    @on(Action.data_transfer)
+    @_hears(Action.data_transfer)
     def on_data(self, **message: Any) -> call_result.DataTransfer:
         if message.get("vendor_id") != "pems":
             return call_result.DataTransfer(status=DataTransferStatus.unknown_vendor_id)

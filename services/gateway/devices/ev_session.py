@@ -85,8 +85,8 @@ class Session:
         register = self._number(message.get("meter_start"), ENERGY_WH, "start.meter_start")
         self._plugged, self._meter_start_wh, self._register_wh = True, register, register
         proposal = 0 if at is None else int(at.timestamp())
-        self.transaction = proposal if self.transaction is None else max(
-            proposal, self.transaction + 1
+        self.transaction = (
+            proposal if self.transaction is None else max(proposal, self.transaction + 1)
         )
         return self.transaction
 

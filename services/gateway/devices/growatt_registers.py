@@ -100,9 +100,7 @@ def encode_slots(slots: list[Slot]) -> list[int]:
 
 def decode_slots(words: list[int]) -> list[Slot]:
     """The enabled slots of nine registers."""
-    return [
-        (_minutes(words[i]), _minutes(words[i + 1])) for i in (0, 3, 6) if words[i + 2] == 1
-    ]
+    return [(_minutes(words[i]), _minutes(words[i + 1])) for i in (0, 3, 6) if words[i + 2] == 1]
 
 
 def inside(slot: Slot, now: datetime) -> bool:

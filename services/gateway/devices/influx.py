@@ -10,10 +10,11 @@ Time-out: 30 s a query, which runs in a thread of its own.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -45,7 +46,7 @@ class Source:
     bucket: str
     measurement: str
     field: str
-    tags: Mapping[str, str] = field(default_factory=dict)
+    tags: Mapping[str, str] = dataclasses.field(default_factory=dict)
     join: Join = "mean"
     scale: float = 1.0
 

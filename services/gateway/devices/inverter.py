@@ -295,7 +295,7 @@ class GrowattInverter:
             raise self._lost(f"{what}: refused with {answer}; is the map right for this model?")
         if words is None and len(answer.registers) != count:
             raise self._lost(f"{what}: {len(answer.registers)} registers came")
-        return answer.registers
+        return list(answer.registers)
 
     def _lost(self, reason: str) -> DeviceUnavailable:
         return DeviceUnavailable("inverter", self._address, reason)

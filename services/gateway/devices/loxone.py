@@ -41,7 +41,11 @@ from services.gateway.devices.mqtt import MqttLink
 
 ECHO_TIMEOUT_S = 2.0
 Origin = Literal["command", "thermostat", "local"]
-ORIGINS = ("command", "thermostat", "local")
+ORIGINS: dict[str, Origin] = {
+    "command": "command",
+    "thermostat": "thermostat",
+    "local": "local",
+}
 # 85 °C is what a 1-wire sensor says before its first conversion; a room never is that warm.
 ROOM_C = (-40.0, 80.0)
 OUTDOOR_C = (-60.0, 60.0)
@@ -268,8 +272,9 @@ class LoxoneMiniserver:
 
     def _update(self, room: str, reading: RoomReading, report: dict[str, object]) -> None:
         if "on" in report:
-            on, origin, command_id = report["on"], report.get("origin"), report.get("id")
-            if not (on is None or isinstance(on, bool)) or origin not in (*ORIGINS, None):
+            on, said, command_id = report["on"], report.get("origin"), report.get("id")
+            origin = ORIGINS.get(str(said))
+            if not (on is None or isinstance(on, bool)) or (origin is None and said is not None):
                 self._faults[f"{room}.relay"] += 1
                 on, origin = None, None
             elif origin is None and on is not None:

@@ -5,20 +5,22 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from services.optimizer.core.choose import dive, solve_fixed
+from services.optimizer.core.choose import dive, refine, solve_fixed
 from services.optimizer.core.columns import relay_steps
 from services.optimizer.core.coupled import CoupledPricer, HeatPrices, JointArrays
-from services.optimizer.core.decomposition import Decomposed
+from services.optimizer.core.decomposition import Decomposed, WarmColumns
 from services.optimizer.core.house import House
-from services.optimizer.core.lp_rung import Relaxation, place, solve_relaxation
+from services.optimizer.core.lp_rung import BIASES, Relaxation, place, solve_relaxation
 from services.optimizer.core.master import Master, Prices
 from services.optimizer.core.room_rows import temperature_limits
+from services.optimizer.core.rounding import round_relays
 
 Floats = NDArray[np.float64]
 
 SEARCH = (0.04, 60)
 SMOOTHING = 0.3
 CORRECTION_ROUNDS = 2
+REFINE_GROUPS = 4
 WORTH_FRACTION = 1e-4
 """A correction of the reference that gains less than this share of the cost is the last."""
 
@@ -37,7 +39,7 @@ def heat_prices(house: House, relaxation: Relaxation) -> HeatPrices:
 class CoupledRun:
     """One run for a coupled house."""
 
-    def __init__(self, house: House) -> None:
+    def __init__(self, house: House, warm: WarmColumns | None = None) -> None:
         self.house = house
         self.steps = relay_steps(house)
         self.joint = JointArrays.of(house)
@@ -53,28 +55,61 @@ class CoupledRun:
             for r in house.rooms
         ]
         self.done = Decomposed(np.zeros((len(house.rooms), house.steps)), -np.inf, lp_solves=1)
+        self.warm = warm
+        self.best, self.found = 0.0, False
 
     def run(self, rounds: int, corrections: int) -> Decomposed:
         """Generate columns at a frozen reference, choose, correct the reference; keep the best."""
         duals = self._first_duals()
-        self._freeze(self.joint.simulate(self.relaxation.duty))
-        best = np.inf
+        start = self.relaxation.duty if self.warm is None else self.warm.relays
+        self._freeze(self.joint.simulate(start))
+        for pricer in self.pricers if self.warm is not None else ():
+            relay = np.ascontiguousarray(start[pricer.room.index, : self.steps], dtype=np.int64)
+            if pricer.cells.feasible(relay):
+                added = self.master.add(pricer.room.index, pricer.column(relay))
+                self.done.warm_columns += int(added)
+        self._offer_rounded()
         for correction in range(corrections):
             duals = self._columns(duals, rounds if correction == 0 else CORRECTION_ROUNDS)
-            picked, _, solves = dive(self.master, self._price_one)
-            relays = self._read(picked)
-            total = place(self.house, relays).objective_eur
-            self.done.lp_solves += solves + 1
-            improved = total < best * (1.0 - WORTH_FRACTION)
-            if total < best:
-                best, self.done.relays = total, relays
-            if not improved:
+            picked, objective, solves = dive(self.master, self._price_one)
+            self.done.lp_solves += solves
+            improved = self._offer(picked)
+            if not improved and correction > 0:
+                groups = min(len(self.pricers), REFINE_GROUPS)
+                picked, _, solves = refine(
+                    self.master, picked, objective, self._price_one, groups
+                )
+                self.done.lp_solves += solves
+                improved = self._offer(picked)
+            if not improved and correction > 0:
                 break
-            self._freeze(self.joint.simulate(relays))
+            self._freeze(self.joint.simulate(self.done.relays))
         self.done.columns = self.master.count
         self.done.bound_eur = self.relaxation.bound
         self.duals = duals
         return self.done
+
+    def _offer_rounded(self) -> None:
+        """The relaxation's rounded schedules: first columns, and a plan to fall back on."""
+        for bias in BIASES:
+            relays = round_relays(self.house, self.relaxation.duty, self.relaxation.air_c, bias)
+            for pricer in self.pricers:
+                relay = relays[pricer.room.index, : self.steps].astype(np.int64)
+                if pricer.cells.feasible(relay):
+                    self.master.add(pricer.room.index, pricer.column(relay))
+            self._keep_if_cheaper(relays)
+
+    def _offer(self, picked: list[int]) -> bool:
+        return self._keep_if_cheaper(self._read(picked))
+
+    def _keep_if_cheaper(self, relays: Floats) -> bool:
+        """Price relays by the true joint simulation; True when they gain more than a trifle."""
+        total = place(self.house, relays).objective_eur
+        self.done.lp_solves += 1
+        improved = total < self.best - WORTH_FRACTION * abs(self.best) if self.found else True
+        if not self.found or total < self.best:
+            self.best, self.done.relays, self.found = total, relays, True
+        return improved
 
     def _first_duals(self) -> Floats:
         """Duals of the master's base rows, taken from the relaxation."""

@@ -11,8 +11,10 @@ from services.optimizer.core.assemble import make_plan
 from services.optimizer.core.coupled_run import CoupledRun
 from services.optimizer.core.decomposition import WarmColumns, decompose
 from services.optimizer.core.house import House, compile_house
+from services.optimizer.core.linear_model import SolverFailed
 from services.optimizer.core.lp_rung import lp_plan, place
 
+RESTRICTED_ROUNDS = 3
 EXACT = "this problem exactly: binary relays, minimum times, switching costs (Lagrangian bound)"
 RELAXED = "this problem: coupled rooms, bound by the LP relaxation (relays as fractions)"
 
@@ -38,31 +40,54 @@ class WarmStart:
     plan: Plan
 
 
+LADDER: tuple[Rung, ...] = ("full", "restricted", "lp_rounded")
+
+
 def plan(
     problem: PlanningProblem,
     warm: WarmStart | None = None,
     budget: WorkBudget | None = None,
     seed: int = 0,
 ) -> Plan:
-    """Plan one house. Never infeasible: wishes that cannot be met are priced and named."""
+    """Plan one house. Never infeasible: wishes that cannot be met are priced and named.
+
+    Climbs down the ladder from `budget.rung` when a solver fails and says so in `steps_down`.
+    Raises SolverFailed only when even the relaxation has no answer.
+    """
     budget = budget or WorkBudget()
     house = compile_house(problem)
-    if budget.rung == "lp_rounded" or not house.rooms:
-        return lp_plan(house, seed=seed)
+    steps_down: list[str] = []
+    for rung in LADDER[LADDER.index(budget.rung) :]:
+        try:
+            if rung == "lp_rounded" or not house.rooms:
+                return lp_plan(house, seed=seed, steps_down=tuple(steps_down))
+            return _decomposed(house, warm, budget, rung, seed, tuple(steps_down))
+        except SolverFailed as failure:
+            if rung == LADDER[-1]:
+                raise
+            steps_down.append(f"{rung}: {failure}")
+    raise AssertionError("unreachable: the last rung returns or raises")
+
+
+def _decomposed(
+    house: House, warm: WarmStart | None, budget: WorkBudget, rung: Rung, seed: int,
+    steps_down: tuple[str, ...],
+) -> Plan:
+    full = rung == "full"
+    rounds = budget.pricing_rounds if full else RESTRICTED_ROUNDS
     aligned = align(house, warm.plan) if warm is not None else None
-    rounds = budget.pricing_rounds if budget.rung == "full" else max(2, budget.pricing_rounds // 4)
     if house.coupled:
-        found = CoupledRun(house).run(rounds, budget.corrections)
+        found = CoupledRun(house, aligned).run(rounds, budget.corrections if full else 1)
         certificate = RELAXED
     else:
-        found = decompose(house, rounds, budget.target_gap, aligned)
+        found = decompose(house, rounds, budget.target_gap if full else np.inf, aligned)
         certificate = EXACT
     placed = place(house, found.relays)
     return make_plan(
         house,
         placed.decisions,
         placed.marginal_price,
-        budget.rung,
+        rung,
         placed.objective_eur,
         found.bound_eur,
         certificate,
@@ -72,6 +97,7 @@ def plan(
         ),
         f"dantzig-wolfe, ortools glop+{placed.solver}",
         seed,
+        steps_down,
     )
 
 

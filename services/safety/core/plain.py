@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
-from functools import cache
 from typing import Any, ClassVar, Self
 
 
@@ -34,10 +33,19 @@ class Plain:
     """Base of every record here; ``decoders`` names the fields that hold other records."""
 
     decoders: ClassVar[Mapping[str, Callable[[Any], Any]]] = {}
+    _typed: ClassVar[tuple[tuple[str, str, Callable[[object], bool]], ...]] = ()
+
+    def __init_subclass__(cls) -> None:
+        """Note once which fields have a type that can be checked."""
+        cls._typed = tuple(
+            (name, kind, _CHECKS[kind])
+            for name, kind in cls.__annotations__.items()
+            if kind in _CHECKS
+        )
 
     def __post_init__(self) -> None:
         """Refuse a field of the wrong type: ValueError naming the record, field and value."""
-        for name, kind, check in _checks(type(self).__qualname__, type(self)):
+        for name, kind, check in self._typed:
             value = getattr(self, name)
             if not check(value):
                 raise ValueError(f"{type(self).__name__}.{name}: must be {kind}, got {value!r}")
@@ -76,16 +84,6 @@ def table_of(record: type[Plain]) -> Callable[[Mapping[str, Any]], dict[str, Any
 def tuple_of(record: type[Plain]) -> Callable[[Any], tuple[Any, ...]]:
     """Decoder of a list of records of one type."""
     return lambda data: tuple(record.from_dict(item) for item in data)
-
-
-@cache
-def _checks(record: type[Any]) -> tuple[tuple[str, str, Callable[[object], bool]], ...]:
-    """Name, type and check of every field of a record that has a plain type."""
-    return tuple(
-        (field.name, str(field.type), _CHECKS[str(field.type)])
-        for field in fields(record)
-        if str(field.type) in _CHECKS
-    )
 
 
 def _encode(value: Any) -> Any:

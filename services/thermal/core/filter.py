@@ -233,7 +233,7 @@ def filter_step(
         present, np.where(inside, 0, np.array(state.rejected_in_row) + 1), state.rejected_in_row
     )
     for i in np.flatnonzero(rejected >= GATE_RECOVERY_SAMPLES):
-        _reopen(mean, covariance, int(layout.air[i]), float(residual[i]))
+        _reopen(mean, covariance, layout, int(i), float(residual[i]), model)
         inside[i] = True
         rejected[i] = 0
     use = np.flatnonzero(inside)
@@ -275,12 +275,19 @@ def _unknown_heat_noise(model: HouseModel, dynamics: Discrete, unknown: Array) -
     return np.asarray(dynamics.Q + columns @ columns.T)
 
 
-def _reopen(mean: Array, covariance: Array, k: int, residual_c: float) -> None:
-    """A jump that stays is real (or the sensor was moved): forget the old belief."""
-    covariance[k, :] = 0.0
-    covariance[:, k] = 0.0
-    covariance[k, k] = max(residual_c**2, 1.0)
-    mean[k] += residual_c
+def _reopen(
+    mean: Array, covariance: Array, layout: Layout, i: int, residual_c: float, model: HouseModel
+) -> None:
+    """A jump that stays is real (or the sensor was moved): forget the old belief of the room."""
+    spread = max(residual_c**2, 1.0)
+    places = ((layout.air[i], spread), (layout.mass[i], spread),
+              (layout.disturbance[i], 9.0 * model.rooms[i].noise.disturbance_sd_w**2))  # fmt: skip
+    for k, variance in places:
+        if k != ABSENT:
+            covariance[k, :] = 0.0
+            covariance[:, k] = 0.0
+            covariance[k, k] = variance
+    mean[layout.air[i]] += residual_c
 
 
 def transfer_state(

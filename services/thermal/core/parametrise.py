@@ -343,7 +343,8 @@ def _add_heat(
     if room.floor_heating and room.two_nodes:
         split = out.add(
             Parameter("heat_to_mass_fraction", name, LOGISTIC, 1.0,
-                      _logit(max(prior.heat_to_mass_fraction, 0.3)), 1.5 * prior.sd_factor, -5.0, 5.0)
+                      _logit(max(prior.heat_to_mass_fraction, 0.3)), 1.5 * prior.sd_factor,
+                      -5.0, 5.0)
         )
         to_mass, to_air = out.factor(split), out.factor(split, "complement")
     lag = 0

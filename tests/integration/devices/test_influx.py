@@ -33,7 +33,12 @@ def test_names_are_quoted_and_cannot_become_code():
 
 @pytest.mark.parametrize(
     ("start", "stop", "step_s"),
-    [(STOP, START, 900), (START, START, 900), (START, STOP, 0), (START + timedelta(1, 5), STOP, 900)],
+    [
+        (STOP, START, 900),
+        (START, START, 900),
+        (START, STOP, 0),
+        (START + timedelta(1, 5), STOP, 900),
+    ],
 )
 def test_a_range_off_the_grid_is_refused(start, stop, step_s):
     with pytest.raises(ValueError, match="start"):

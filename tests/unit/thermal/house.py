@@ -62,7 +62,8 @@ def true_house(rooms: int = 3) -> HouseModel:
 def outdoor_c(epoch_s: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.float64]:
     """Winter weather: a daily wave and slow changes."""
     days = (epoch_s - epoch_s[0]) / 86400.0
-    slow = np.interp(days, np.arange(0, days[-1] + 2), rng.normal(0.0, 4.0, int(days[-1]) + 2))
+    knots = np.arange(int(days[-1]) + 2)
+    slow = np.interp(days, knots, rng.normal(0.0, 4.0, len(knots)))
     return 2.0 + slow - 3.0 * np.cos(2 * np.pi * ((epoch_s % 86400) / 86400.0 - 0.08))
 
 

@@ -96,7 +96,7 @@ def test_an_outlier_is_refused_and_a_lasting_jump_believed() -> None:
     after, innovations = filter_step(model, state, still_inputs(model), [45.0, 20.0])
     assert [item.accepted for item in innovations] == [False, True]
     assert room_estimates(model, after)[0].air_c == pytest.approx(20.0, abs=0.5)
-    for _ in range(GATE_RECOVERY_SAMPLES + 2):
+    for _ in range(GATE_RECOVERY_SAMPLES + 12):
         after, _ = filter_step(model, after, still_inputs(model), [26.0, 20.0])
     assert room_estimates(model, after)[0].air_c == pytest.approx(26.0, abs=0.5)
     assert room_estimates(model, after)[1].air_c == pytest.approx(20.0, abs=0.5)

@@ -135,7 +135,7 @@ def test_two_node_room_rises_like_the_full_model_after_six_hours() -> None:
     state = initial_state(model, 0, [20.0], 2.0)
     steps = [900] * 24
     room = planner_matrices(model, state, steady(model, 24, heat_w=0.0), steps).rooms[0]
-    full = predict(model, state, steady(model, 24, heat_w=1500.0), 900).mean_c[-1, 0]
+    full = predict(model, state, steady(model, 24, heat_w=1000.0), 900).mean_c[-1, 0]
     temperature = room.start_c
     for k in range(24):
         temperature = room.a[k] * temperature + room.b[k] + room.d[k]

@@ -1,0 +1,85 @@
+"""The bound is a true bound and the plan is near it: checked against exact optima."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from services.optimizer.core.assemble import evaluate, read_decisions
+from services.optimizer.core.checker import check_plan
+from services.optimizer.core.house import compile_house
+from services.optimizer.core.linear_model import LinearModel
+from services.optimizer.core.lp_rung import place
+from services.optimizer.core.planner import WarmStart, WorkBudget, plan
+from services.optimizer.core.room_rows import build_rooms
+from services.optimizer.core.site_rows import build_site
+from tests.unit.optimizer.small_houses import small_house
+
+
+def exact_optimum(problem):
+    """Optimum of the whole problem as one MIP (HiGHS to 1e-9), priced by replay."""
+    house = compile_house(problem)
+    model = LinearModel()
+    site = build_site(model, house)
+    rooms = build_rooms(model, house, site, binary=True)
+    solution = model.solve("highs", gap=1e-9, nodes=200_000)
+    relays = np.round([solution.values[room.relay] for room in rooms])
+    decisions = read_decisions(house, site, site.scenarios[0], solution.values, relays)
+    cost = evaluate(house, house.nominal, decisions).cost["total_eur"]
+    return solution.bound + problem.grid.fixed_fee_eur, cost
+
+
+@pytest.mark.parametrize("seed", range(24))
+def test_bound_is_below_the_exact_optimum_and_the_plan_near_it(seed):
+    problem = small_house(
+        100 + seed, rooms=2, steps=10, two_node=seed % 3 == 2, coupled=seed % 3 == 1,
+        minimum_s=(0, 900, 1800)[seed % 3],
+    )
+    low, high = exact_optimum(problem)
+    made = plan(problem)
+    assert made.bound_eur is not None
+    assert made.bound_eur <= high + 1e-6
+    assert made.expected_cost_eur >= low - 1e-5
+    assert check_plan(problem, made).faults == []
+    # the decomposition's own choice stays close to the optimum even on houses this small
+    assert made.expected_cost_eur <= high + 0.05 * abs(high) + 0.15
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_bound_is_below_any_feasible_plan(seed):
+    """Random schedules that keep the rules never cost less than the bound."""
+    problem = small_house(300 + seed, rooms=2, steps=12, extras=seed % 2 == 0)
+    made = plan(problem)
+    house = compile_house(problem)
+    rng = np.random.default_rng(seed)
+    for _ in range(15):
+        relays = np.zeros((2, 12))
+        for room in house.rooms:
+            state, hold = room.initial_on, room.held_steps
+            for step in range(12):
+                wish = int(rng.random() < 0.5)
+                order = room.relay_fixed[step]
+                value = int(order) if order >= 0 else (wish if hold <= 0 else state)
+                if value != state:
+                    hold = (room.min_on_steps if value else room.min_off_steps)[step]
+                state, hold = value, hold - 1
+                relays[room.index, step] = value
+        assert place(house, relays).objective_eur >= made.bound_eur - 1e-6
+
+
+def test_a_warm_start_uses_the_old_plan_and_is_no_worse():
+    problem = small_house(11, rooms=3, steps=16)
+    cold = plan(problem)
+    warm = plan(problem, WarmStart(cold))
+    assert warm.work.warm_columns > 0
+    assert warm.expected_cost_eur <= cold.expected_cost_eur * 1.01 + 1e-6
+
+
+def test_rungs_are_ordered_by_cost():
+    problem = small_house(21, rooms=3, steps=24, extras=False)
+    full = plan(problem)
+    rounded = plan(problem, budget=WorkBudget(rung="lp_rounded"))
+    assert full.rung == "full"
+    assert rounded.rung == "lp_rounded"
+    assert full.expected_cost_eur <= rounded.expected_cost_eur + 1e-6
+    assert full.bound_eur >= rounded.bound_eur - 1e-6
