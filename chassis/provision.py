@@ -79,7 +79,7 @@ def permissions(user: str, settings: Settings) -> dict[str, Any]:
     if user == "miniserver":
         return {"publish": [f"loxone.{site}.>"], "subscribe": [f"loxone.{site}.>"]}
     if user == "twin":  # it may look at every consumer, to know when a tick is done
-        publish += [f"$JS.API.CONSUMER.INFO.{stream}.*", *read]
+        publish += [f"$JS.API.CONSUMER.LIST.{stream}", *read]
     elif user in ("client", "reader"):
         publish += read
     else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -11,10 +11,11 @@ from rich.table import Table
 from rich.tree import Tree
 
 from chassis.signing import Verifier
-from pems import why as reasons
 from pems.cli import ROOT, Home, Root, app, console, fail
 from pems.home import find, load_log
-from pems.replay import Outcome, replay
+
+if TYPE_CHECKING:
+    from pems.replay import Outcome
 
 Since = Annotated[datetime | None, typer.Option("--from", help="Compare from this UTC instant.")]
 Until = Annotated[datetime | None, typer.Option("--to", help="Compare up to this UTC instant.")]
@@ -29,6 +30,8 @@ def replay_command(
     Says *identical* with the number of decisions, or the first difference with its causes. Exit
     code 1 when something differs.
     """
+    from pems.replay import replay  # every service's core: seconds to import
+
     folder = find(root, home)
     events, poison = load_log(folder)
     with Progress(
@@ -100,6 +103,8 @@ def why(
 
         pems why battery --at "2026-01-12 18:05"
     """
+    from pems import why as reasons
+
     events, _ = load_log(find(root, home))
     log = reasons.Log(events)
     instant = at.replace(tzinfo=log.site().location.zone).astimezone(UTC) if at else None

@@ -30,6 +30,7 @@ from services.thermal.service import Thermal
 from twin.baseline import Baseline
 from twin.events import baseline_event, prices_of, weather_of
 from twin.house import House
+from twin.lockstep import next_tick
 from twin.scenario import Scenario
 from twin.state import Actuation, Observation
 
@@ -163,20 +164,21 @@ class Simulation:
             ("safety", ConfigLoaded(kind="safety", content_hash=config_hash(safety), safety=safety)),
         ):
             self.loop.say("operator", "system.config-loaded", kind, config, scenario.start)
-        self._tick(scenario.start)
+        self._tick(scenario.start, TICK_S)
 
-    def _tick(self, now: dt.datetime) -> None:
-        tick = Ticked(time=now, interval_s=TICK_S, number=self.number)
+    def _tick(self, now: dt.datetime, interval_s: int) -> None:
+        tick = Ticked(time=now, interval_s=interval_s, number=self.number)
         self.loop.say("twin", "clock.ticked", "site", tick, now)
         self.number += 1
 
     def advance(self) -> dt.datetime:
-        """One tick: the houses live a minute, then the clock says so."""
-        now = self.house.time + dt.timedelta(seconds=TICK_S)
+        """One tick: the houses live to the next one, then the clock says so."""
+        now = next_tick(self.house.time, every_minute=False)
+        seconds = int((now - self.house.time).total_seconds())
         self.field.step(now)
         if int(now.timestamp()) % METER_S == 0:
             self.baseline.advance(now)
             sample = baseline_event(self.baseline, self.house)
             self.loop.say("twin", "baseline.sampled", "house", sample, now)
-        self._tick(now)
+        self._tick(now, seconds)
         return now

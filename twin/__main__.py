@@ -1,6 +1,6 @@
 """``python -m twin``: the simulated house, its devices on the wire, and the clock of its site.
 
-A minute at a time: wait until every service has finished the last tick, read what the devices were
+A tick at a time: wait until every service has finished the last tick, read what the devices were
 told, let the house live, publish what the sensors show, append ``clock.ticked``.
 """
 
@@ -36,7 +36,7 @@ from twin.devices.web import WebTwin
 from twin.events import baseline_event
 from twin.generate import default_scenario
 from twin.house import House
-from twin.lockstep import Barrier
+from twin.lockstep import Barrier, next_tick
 from twin.scenario import Scenario
 from twin.state import Actuation
 
@@ -135,14 +135,14 @@ class Twin:
         traced = self.tracing.record(event, [event], at, at)[0]
         await self.bus.append([replace(event, traceparent=traced)])
 
-    async def tick(self) -> None:
+    async def tick(self, interval_s: int) -> None:
         """Say the time that the house has reached."""
         now = self.house.time
         if int(now.timestamp()) % METER_S == 0:
             self.baseline.advance(now)
             sample = baseline_event(self.baseline, self.house)
             await self.say("baseline.sampled", "house", sample, now)
-        data = Ticked(time=now, interval_s=TICK_S, number=self.number)
+        data = Ticked(time=now, interval_s=interval_s, number=self.number)
         await self.say("clock.ticked", "site", data, now)
         self.number += 1
 
@@ -152,10 +152,10 @@ class Twin:
         end = options.scenario.end
         if options.days is not None:
             end = min(end, options.scenario.start + dt.timedelta(days=options.days))
-        barrier = Barrier(self.bus.js, self.bus.stream, monitor_url)
+        barrier = Barrier(self.bus.client, self.bus.stream, monitor_url)
         await barrier.wait()
         await self.publish()
-        await self.tick()
+        await self.tick(TICK_S)
         due = time.monotonic()
         absent: set[str] = set()
         while not self.stopping.is_set() and self.house.time < end:
@@ -163,13 +163,15 @@ class Twin:
             if missed != absent:
                 LOG.warning("not waited for: %s", ", ".join(sorted(missed)) or "nobody")
                 absent = missed
-            if options.speed is not None:
-                due = max(due + TICK_S / options.speed, time.monotonic() - 1)
-                await asyncio.sleep(max(0.0, due - time.monotonic()))
             now = self.house.time
-            self.house.step(now + dt.timedelta(seconds=TICK_S), self.actuation(now))
+            then = next_tick(now, every_minute=options.speed is not None)
+            seconds = int((then - now).total_seconds())
+            if options.speed is not None:
+                due = max(due + seconds / options.speed, time.monotonic() - 1)
+                await asyncio.sleep(max(0.0, due - time.monotonic()))
+            self.house.step(then, self.actuation(now))
             await self.publish()
-            await self.tick()
+            await self.tick(seconds)
             self._report()
             if int(self.house.time.timestamp()) % SAVE_S == 0:
                 self.save()

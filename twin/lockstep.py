@@ -8,16 +8,18 @@ moved for a minute is waited for no longer, until it comes back: the house must 
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import json
 import time
 from dataclasses import dataclass
+from typing import Any
 from urllib.request import urlopen
 
-from nats.js import JetStreamContext
+from nats.aio.client import Client
 
 from contracts import catalog
 
-FIRST_LOOK_S, LONGEST_LOOK_S = 0.002, 0.02
+FIRST_LOOK_S, LONGEST_LOOK_S = 0.004, 0.03
 STALL_S = 60.0
 ABSENT_S = 3.0
 
@@ -39,8 +41,8 @@ class Barrier:
     monitor_url : HTTP monitoring of the broker, to see who is connected; empty: time alone tells
     """
 
-    def __init__(self, js: JetStreamContext, stream: str, monitor_url: str = "") -> None:
-        self.js, self.stream, self.monitor_url = js, stream, monitor_url
+    def __init__(self, client: Client, stream: str, monitor_url: str = "") -> None:
+        self.client, self.stream, self.monitor_url = client, stream, monitor_url
         self.progress = {name: Progress() for name in catalog.SERVICES}
         self.absent: set[str] = set()
         self._looked = 0.0
@@ -58,23 +60,32 @@ class Barrier:
             pause = min(LONGEST_LOOK_S, pause * 1.5)
 
     async def _last(self) -> int:
-        return (await self.js.stream_info(self.stream)).state.last_seq
+        info = await self._ask(f"STREAM.INFO.{self.stream}")
+        return int(info["state"]["last_seq"])
+
+    async def _ask(self, what: str) -> dict[str, Any]:
+        """One request of the JetStream API; the answer as it is, because this runs often."""
+        answer = await self.client.request(f"$JS.API.{what}", b"", timeout=5)
+        found: dict[str, Any] = json.loads(answer.data)
+        if "error" in found:
+            raise RuntimeError(f"{what}: {found['error']}")
+        return found
 
     async def _waiting(self) -> set[str]:
-        """Services that have not finished, noting who moved."""
+        """Services that have not finished, noting who moved. One request tells of all."""
         now = time.monotonic()
-        names = list(self.progress)
-        infos = await asyncio.gather(*(self.js.consumer_info(self.stream, n) for n in names))
         waiting = set()
-        for name, info in zip(names, infos, strict=True):
-            seen = self.progress[name]
-            floor = info.ack_floor.stream_seq if info.ack_floor else 0
-            busy = bool((info.num_pending or 0) + (info.num_ack_pending or 0))
+        for info in (await self._ask(f"CONSUMER.LIST.{self.stream}"))["consumers"]:
+            seen = self.progress.get(info["name"])
+            if seen is None:
+                continue
+            floor = int(info["ack_floor"]["stream_seq"])
+            busy = bool(info["num_pending"] + info["num_ack_pending"])
             if floor != seen.floor or not busy:
                 seen.floor, seen.moved = floor, now
-                self.absent.discard(name)
+                self.absent.discard(info["name"])
             if busy:
-                waiting.add(name)
+                waiting.add(info["name"])
         return waiting
 
     async def _find_absent(self, waiting: set[str]) -> None:
@@ -99,3 +110,19 @@ class Barrier:
         except (OSError, ValueError, KeyError):
             return None
         return {str(c.get("name", "")).removeprefix("pems-") for c in connections}
+
+
+CYCLE_S, ACT_S = 300, 60
+
+
+def next_tick(now: dt.datetime, every_minute: bool) -> dt.datetime:
+    """The next instant at which the clock ticks.
+
+    As fast as possible it ticks only when something is due: on the five-minute mark, when the house
+    is measured, and a minute later, when commands are given. Else every minute.
+    """
+    second = int(now.timestamp())
+    if every_minute:
+        return now + dt.timedelta(seconds=60)
+    past = second % CYCLE_S
+    return now + dt.timedelta(seconds=(ACT_S if past < ACT_S else CYCLE_S) - past)

@@ -14,6 +14,7 @@ from contracts.planning import (
     PlanningProblem,
     Room,
     RoomDynamics,
+    Scenario,
 )
 
 START = dt.datetime(2025, 1, 13, 11, 0, tzinfo=dt.UTC)
@@ -104,7 +105,9 @@ def _room(
         for other in others:
             neighbours.append(NeighbourGain(room=f"room{other:02d}", gain_air=tuple(per_kw * pair)))
     else:
-        dynamics, neighbours = _two_node(step_h, loss, capacity, heater, gain, outdoor, pair, others)
+        dynamics, neighbours = _two_node(
+            step_h, loss, capacity, heater, gain, outdoor, pair, others
+        )
     high = rng.uniform(23.5, 24.0)
     day = rng.uniform(20.5, 21.5)
     low = np.where((clock >= 6) & (clock < 22), day, day - 2.5)
@@ -164,3 +167,22 @@ def _two_node(
         for o in others
     ]
     return dynamics, neighbours
+
+
+def with_scenarios(problem: PlanningProblem, count: int, seed: int = 5) -> PlanningProblem:
+    """`count` equally likely futures: PV and load scaled by correlated random walks."""
+    if count == 1:
+        return problem
+    rng = np.random.default_rng(seed)
+    futures = []
+    for _ in range(count):
+        walk = np.cumsum(rng.normal(0, 0.05, (2, problem.steps)), axis=1)
+        factor = np.exp(0.5 * np.tanh(walk))
+        futures.append(
+            Scenario(
+                probability=1.0 / count,
+                pv_w=tuple(np.array(problem.pv_w) * factor[0]),
+                base_load_w=tuple(np.array(problem.base_load_w) * factor[1]),
+            )
+        )
+    return problem.model_copy(update={"scenarios": tuple(futures)})

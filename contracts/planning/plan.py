@@ -10,7 +10,7 @@ Rung = Literal["full", "restricted", "lp_rounded", "shifted", "rules"]
 
 
 class RoomPlan(Frozen):
-    """Relay (0 or 1, or a duty in long steps) per step; temperatures at the steps + 1 boundaries."""
+    """Relay (0 or 1; a duty in long steps) per step; temperatures at the steps + 1 boundaries."""
 
     name: Name
     relay: FiniteSeries

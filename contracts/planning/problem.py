@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
+import itertools
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
@@ -52,8 +53,8 @@ class NeighbourGain(Frozen):
 class RoomDynamics(Frozen):
     """Exact linear step of one room; node 0 is the air, node 1 (optional) the building mass.
 
-    T0[t+1] = decay_air[t] T0[t] + mass_to_air[t] T1[t] + heat_air_k[t] u[t] + drift_air_k[t] + N0
-    T1[t+1] = air_to_mass[t] T0[t] + decay_mass[t] T1[t] + heat_mass_k[t] u[t] + drift_mass_k[t] + N1
+    T0' = decay_air T0 + mass_to_air T1 + heat_air_k u + drift_air_k + N0
+    T1' = air_to_mass T0 + decay_mass T1 + heat_mass_k u + drift_mass_k + N1
     with u the relay (0..1), N the neighbours' terms, drift = outdoor air, sun, people (kelvin).
     The four `*_mass` series are empty for a one-node room.
     """
@@ -80,7 +81,8 @@ class Room(Frozen):
     The comfort band of step t applies to the air temperature at the end of step t; a kelvin
     outside it for an hour costs the penalty. `terminal_value_eur_per_k[i]` is what each kelvin
     that node i ends below `terminal_target_c[i]` costs (stored heat; one entry per node).
-    `fixed_relay[t]` (0, 1 or None) is an override; it wins over minimum times.
+    `fixed_relay[t]` (0, 1 or None) is an override; it wins over minimum times, and no free switch
+    is made whose minimum time a later override would cut.
     `initial_in_state_s` is how long the relay has been in its present state.
     """
 
@@ -164,12 +166,12 @@ def _require_concave(field: str, points: tuple[PowerPoint, ...]) -> None:
     if len(points) < 2 or points[0].soc_fraction != 0.0 or points[-1].soc_fraction != 1.0:
         raise ValueError(f"battery.{field} must run from soc_fraction 0 to 1, or be empty")
     slopes = []
-    for left, right in zip(points[:-1], points[1:], strict=True):
+    for left, right in itertools.pairwise(points):
         width = right.soc_fraction - left.soc_fraction
         if width <= 0:
             raise ValueError(f"battery.{field} must rise in soc_fraction; sort the points")
         slopes.append((right.power_w - left.power_w) / width)
-    if any(later > earlier + 1e-9 for earlier, later in zip(slopes[:-1], slopes[1:], strict=True)):
+    if any(later > earlier + 1e-9 for earlier, later in itertools.pairwise(slopes)):
         raise ValueError(f"battery.{field} must be concave (slopes falling); drop the inner dips")
 
 
@@ -391,7 +393,9 @@ class PlanningProblem(Frozen):
             if values and len(values) != dynamics.nodes:
                 raise ValueError(f"{owner}.{field} needs one value per node or none")
         if bool(room.terminal_target_c) != bool(room.terminal_value_eur_per_k):
-            raise ValueError(f"{owner}: give terminal_target_c and terminal_value_eur_per_k together")
+            raise ValueError(
+                f"{owner}: give terminal_target_c and terminal_value_eur_per_k together"
+            )
         known = {other.name for other in self.rooms}
         for neighbour in dynamics.neighbours:
             label = f"{owner}.neighbour {neighbour.room}"
@@ -406,7 +410,9 @@ class PlanningProblem(Frozen):
                 raise ValueError(f"{label}: gains must not be negative")
         groups = {group.name for group in self.heating_groups}
         if room.heating_group is not None and room.heating_group not in groups:
-            raise ValueError(f"{owner}.heating_group {room.heating_group!r} is not in heating_groups")
+            raise ValueError(
+                f"{owner}.heating_group {room.heating_group!r} is not in heating_groups"
+            )
 
     def _check_scenarios(self, steps: int) -> None:
         for index, scenario in enumerate(self.scenarios):

@@ -1,4 +1,4 @@
-"""Number types of the planning contract: finite, in the unit their field names, with honest errors."""
+"""Number types of the planning contract: finite, in the unit their field names."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ def read_history(path: Path) -> tuple[History, tuple[str, ...]]:
 
     Rows that share a time are averaged. Raises ValueError naming the missing column and the fix.
     """
-    frame = pd.read_csv(path)
+    frame = pd.read_csv(path, float_precision="round_trip")
     frame.columns = [str(c).strip() for c in frame.columns]
     if "utc" not in frame.columns:
         raise ValueError(f"{path.name} has no column 'utc'; name the time column utc")

@@ -167,6 +167,13 @@ def evidence(verdict: Verdict, rule: str) -> tuple[Any, ...]:
     return item.reading, item.value, item.age_s, item.limit, item.allowed, item.ok
 
 
+def answer(verdict: Verdict) -> Any:
+    """The value granted, or the rule that refused."""
+    assert verdict.approved == (verdict.value is not None) == (verdict.rule == "")
+    assert (verdict.until_s is None) == (verdict.expires_s is None) == (not verdict.approved)
+    return verdict.value if verdict.approved else verdict.rule
+
+
 __all__ = [
     "ACTIVE",
     "INACTIVE",
@@ -174,6 +181,7 @@ __all__ = [
     "NOW",
     "SERVICES",
     "Reading",
+    "answer",
     "ask",
     "device_limits",
     "evidence",

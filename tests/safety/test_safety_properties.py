@@ -6,9 +6,10 @@ import json
 from dataclasses import replace
 from itertools import pairwise
 
-from hypothesis import given, settings
+import pytest
+from hypothesis import Phase, find, given, settings
 from hypothesis import strategies as st
-from safety_house import NOW
+from safety_house import LIMITS, NOW, ask, device_limits, healthy, leased, reads, relay
 from safety_oracle import consumption_w, wrongs
 from safety_strategies import (
     DEVICES,
@@ -20,15 +21,16 @@ from safety_strategies import (
     tables,
 )
 
+from services.safety.core import gate, rules
 from services.safety.core.fallback import fallback
 from services.safety.core.gate import Verdict, granted, judge, withdrawals
-from services.safety.core.limits import Limits
+from services.safety.core.limits import BASE_LOAD, BATTERY_SOC, ROOM_TEMPERATURE, Limits
 from services.safety.core.modes import Signals, rank, step
 from services.safety.core.rules import Proposal
 from services.safety.core.state import SafetyState
 
-many = settings(max_examples=400, deadline=None, derandomize=True)
-some = settings(max_examples=120, deadline=None, derandomize=True)
+many = settings(max_examples=250, deadline=None, derandomize=True)
+some = settings(max_examples=100, deadline=None, derandomize=True)
 
 
 @many
@@ -194,3 +196,70 @@ def test_mode_falls_at_once_and_climbs_one_at_a_time(
     assert not after.latches or after.mode != "normal"
     assert after.reasons == () or after.mode != "normal"
     assert SafetyState.from_dict(json.loads(json.dumps(after.to_dict()))) == after
+
+
+ALL_RULES = [
+    *(("health", rule.__name__) for rule in rules.HEALTH),
+    *((kind, rule.__name__) for kind, found in rules.RULES.items() for rule in found),
+]
+
+
+def take_out(kind: str, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the gate forget one rule."""
+    table = rules.HEALTH if kind == "health" else rules.RULES[kind]
+    left = tuple(rule for rule in table if rule.__name__ != name)
+    assert len(left) == len(table) - 1
+    if kind == "health":
+        monkeypatch.setattr(gate, "HEALTH", left)
+    else:
+        monkeypatch.setitem(rules.RULES, kind, left)
+
+
+LITTLE = reads(healthy(), BATTERY_SOC, 110, "battery")
+CLOUDY = device_limits("battery", grid_charge_allowed=False)
+TRAPS = {
+    "mode": (ask(1), healthy("degraded"), LIMITS),
+    "obeys": (ask(1), healthy(latches=("mismatch:relay-a",)), LIMITS),
+    "sequence": (ask(1, sequence=1), leased(healthy(), "relay-a", 1, sequence=2), LIMITS),
+    "relay_range": (ask(2), healthy(), LIMITS),
+    "room_temperature": (ask(1), reads(healthy(), ROOM_TEMPERATURE, 27_000, "a"), LIMITS),
+    "relay_rest": (ask(1), relay(healthy(), "relay-a", 0, 10), LIMITS),
+    "relay_rate": (ask(1), relay(healthy(), "relay-a", 0, 400, *range(500, 1_100, 100)), LIMITS),
+    "relay_fuse": (ask(1), reads(healthy(), BASE_LOAD, 9_500), LIMITS),
+    "battery_power": (ask(6_000, "battery"), healthy(), LIMITS),
+    "battery_soc": (ask(-4_000, "battery"), LITTLE, LIMITS),
+    "battery_grid": (ask(1_000, "battery"), healthy(), CLOUDY),
+    "battery_fuse": (ask(5_000, "battery"), reads(healthy(), BASE_LOAD, 9_500), LIMITS),
+    "ev_range": (ask(5_000, "ev-car"), healthy(), LIMITS),
+    "ev_current": (ask(12_000, "ev-car"), healthy(), LIMITS),
+    "ev_fuse": (ask(10_000, "ev-car"), reads(healthy(), BASE_LOAD, 9_500), LIMITS),
+    "export_range": (ask(-5, "export"), healthy(), LIMITS),
+    "export_maximum": (ask(9_500, "export"), healthy(), LIMITS),
+}
+
+
+@pytest.mark.parametrize(("kind", "name"), ALL_RULES)
+def test_oracle_notices_every_rule_that_is_taken_out(kind, name, monkeypatch):
+    """The properties above are worth something only if they can fail: one trap a rule."""
+    proposal, state, table = TRAPS[name]
+    assert wrongs(judge(proposal, state, table, NOW), proposal, state, table, NOW) == []
+    take_out(kind, name, monkeypatch)
+    assert wrongs(judge(proposal, state, table, NOW), proposal, state, table, NOW) != []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("kind", "name"), ALL_RULES)
+def test_random_cases_reach_every_rule(kind, name, monkeypatch):
+    """And the strategies are worth something only if chance finds each missing rule, too."""
+    take_out(kind, name, monkeypatch)
+
+    def broken(case):
+        proposal, state, table = case
+        return wrongs(judge(proposal, state, table, NOW), proposal, state, table, NOW) != []
+
+    devices = tuple(device for device in DEVICES if kind in ("health", KIND[device]))
+    cases = st.tuples(sound_proposals(devices), states(), tables())
+    generate = settings(
+        max_examples=20_000, deadline=None, derandomize=True, phases=[Phase.generate]
+    )
+    find(cases, broken, settings=generate)

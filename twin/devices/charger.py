@@ -20,7 +20,7 @@ from ocpp.v16.enums import Action
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
-from twin.devices.base import EvState, Observation, known, stop, write_time
+from twin.devices.base import EvState, Observation, cancelled, known, stop, write_time
 
 TIMEOUT_S = 2.0
 F = TypeVar("F", bound=Callable[..., Any])
@@ -194,7 +194,7 @@ class ChargerTwin:
         if self._password is not None:
             scheme, rest = url.split("://", 1)
             url = f"{scheme}://{self._point_id}:{self._password}@{rest}"
-        while True:
+        while not cancelled():
             with suppress(*LOST, InvalidHandshake):
                 async with connect(
                     url,

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 
 import aiomqtt
 
-from twin.devices.base import Observation, known, stop, write_time
+from twin.devices.base import Observation, cancelled, known, stop, write_time
 
 TIMEOUT_S = 2.0
 
@@ -117,7 +117,7 @@ class LoxoneTwin:
         return None, "thermostat"
 
     async def _run(self) -> None:
-        while True:
+        while not cancelled():
             with suppress(aiomqtt.MqttError):
                 async with aiomqtt.Client(**self._broker, timeout=TIMEOUT_S) as client:
                     client.pending_calls_threshold = 1_000
@@ -127,6 +127,8 @@ class LoxoneTwin:
                     self._up.set()
                     async for message in client.messages:
                         await self._obey(message.topic.value, message.payload)
+                        if cancelled():
+                            return
             self._client = None
             self._up.clear()
             await asyncio.sleep(0.2)

@@ -80,7 +80,9 @@ def like_times(name: str, values: ArrayLike, times_s: IntArray) -> FloatArray:
     """`values` as float64 of the same length as `times_s`; raises ValueError naming the field."""
     array = np.asarray(values, dtype=np.float64)
     if array.shape != times_s.shape:
-        raise ValueError(f"{name}: {array.shape} values for {times_s.shape} times; give one per time")
+        raise ValueError(
+            f"{name}: {array.shape} values for {times_s.shape} times; give one per time"
+        )
     return array
 
 

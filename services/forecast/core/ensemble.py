@@ -78,7 +78,9 @@ class Combination:
         factor = self.stretch[np.minimum(group, len(self.stretch) - 1)]
         low = np.maximum(joined[:, 1] - joined[:, 0], self.floor) * factor[:, 0]
         high = np.maximum(joined[:, 2] - joined[:, 1], self.floor) * factor[:, 1]
-        return np.column_stack([joined[:, 1] - low, joined[:, 1], joined[:, 1] + high, joined[:, 3]])
+        return np.column_stack(
+            [joined[:, 1] - low, joined[:, 1], joined[:, 1] + high, joined[:, 3]]
+        )
 
 
 def equal(count: int, groups: int, floor: float) -> Combination:
@@ -132,13 +134,15 @@ def _band_weights(memory: Memory, recency: FloatArray) -> FloatArray:
     quantiles = memory.members[:, :, :3]
     levels = np.array(LEVELS)
     weights = np.full(count, 1.0 / count)
-    scale = recency.sum() * float(np.mean(np.abs(memory.actual - quantiles[:, :, 1].mean(axis=1))) + 1e-9)
+    scale = recency.sum() * float(
+        np.mean(np.abs(memory.actual - quantiles[:, :, 1].mean(axis=1))) + 1e-9
+    )
     total = np.zeros(count)
     for step in range(60):
         joined = np.einsum("nmq,m->nq", quantiles, weights)
         slope = np.where(memory.actual[:, None] >= joined, -levels, 1.0 - levels)
         gradient = np.einsum("n,nq,nmq->m", recency, slope, quantiles) / scale
-        gradient += 0.02 * (weights - 1.0 / count)  # a short memory should not pick a winner
+        gradient += 0.15 * (weights - 1.0 / count)  # equal weights are hard to beat (Smith, Wallis 2009)
         weights = weights * np.exp(-0.5 * (gradient - gradient.mean()))
         weights /= weights.sum()
         if step >= 20:

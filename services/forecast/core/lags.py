@@ -58,6 +58,18 @@ class Lags:
         when = self.local_s - lag_days * DAY_S + shift_s
         return np.where(when < self.issue_local_s, self.wall.at(when), np.nan)
 
+    def smoothed(self, when: IntArray, radius: int) -> FloatArray:
+        """Mean of the known steps within `radius` of each wall time (n, k), none of them after the issue."""
+        total, count = np.zeros(when.shape), np.zeros(when.shape)
+        limit = self.issue_local_s[:, None]
+        for offset in range(-radius, radius + 1):
+            at = when + offset * self.wall.step_s
+            values = self.wall.at(at)
+            known = ~np.isnan(values) & (at < limit)
+            total += np.where(known, values, 0.0)
+            count += known
+        return np.where(count > 0, total / np.maximum(count, 1.0), np.nan)
+
     def target_row(self) -> IntArray:
         return self.days.row(self.local_s // DAY_S)
 
@@ -87,9 +99,7 @@ def make_lags(
     local = local_seconds(target_s, place.time_zone)
     issue_local = local_seconds(issue_s, place.time_zone)
     first_lag = np.maximum((local - issue_local) // DAY_S + 1, 1)
-    table = day_table(
-        int(wall.start_local_s // DAY_S) - 400, int(local.max() // DAY_S) + 8, place
-    )
+    table = day_table(int(wall.start_local_s // DAY_S) - 400, int(local.max() // DAY_S) + 8, place)
     lag = first_lag[:, None] + np.arange(depth)
     when = local[:, None] - lag * DAY_S
     samples = wall.at(when)
@@ -100,17 +110,6 @@ def make_lags(
         table.kind[past] == table.kind[target][:, None], np.where(same_weekday, 1.5, 1.0), 0.15
     )
     return Lags(issue_local, local, first_lag, table, wall, samples, likeness)
-
-
-def smooth_wall(wall: WallSeries, radius: int) -> WallSeries:
-    """Moving NaN-aware mean over 2 * radius + 1 steps."""
-    known = ~np.isnan(wall.values)
-    kernel = np.ones(2 * radius + 1)
-    sums = np.convolve(np.where(known, wall.values, 0.0), kernel, mode="same")
-    counts = np.convolve(known.astype(np.float64), kernel, mode="same")
-    with np.errstate(invalid="ignore", divide="ignore"):
-        values = np.where(counts > 0.5, sums / counts, np.nan)
-    return WallSeries(wall.start_local_s, wall.step_s, values)
 
 
 def row_quantiles(

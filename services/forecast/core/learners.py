@@ -102,19 +102,25 @@ class LinearQuantiles:
     """
 
     ridge: float = 5.0
-    iterations: int = 12
+    iterations: int = 6
     centre: FloatArray = field(default_factory=lambda: np.empty(0))
     spread: FloatArray = field(default_factory=lambda: np.empty(0))
     coefficients: FloatArray = field(default_factory=lambda: np.empty((0, 4, 0)))
 
-    def fit(self, x: FloatArray, y: FloatArray, weight: FloatArray, slot: IntArray, slots: int) -> None:
+    def fit(
+        self, x: FloatArray, y: FloatArray, weight: FloatArray, slot: IntArray, slots: int
+    ) -> None:
         """Fit on rows (n, f); `slot` (n,) in 0..slots-1 picks the model; empty slots use the pooled one."""
-        with np.errstate(all="ignore"):
-            self.centre = np.nan_to_num(np.nanmean(x, axis=0))
-            self.spread = np.nan_to_num(np.nanstd(x, axis=0)) + 1e-9
+        known = ~np.isnan(x)
+        count = np.maximum(known.sum(axis=0), 1)
+        self.centre = np.where(known, x, 0.0).sum(axis=0) / count
+        self.spread = np.sqrt((np.where(known, x - self.centre, 0.0) ** 2).sum(axis=0) / count) + 1e-9
         design = self._design(x)
         smallest = 1e-3 * (float(np.mean(np.abs(y))) + 1e-9)
-        pooled = self._solve(design, y, weight, smallest, np.zeros((4, design.shape[1])))
+        some = slice(None, None, max(1, len(y) // 5000))  # the pooled model is only a prior
+        pooled = self._solve(
+            design[some], y[some], weight[some], smallest, np.zeros((4, design.shape[1]))
+        )
         self.coefficients = np.repeat(pooled[None], slots, axis=0)
         for index in range(slots):
             rows = slot == index
@@ -147,9 +153,16 @@ class LinearQuantiles:
             for _ in range(self.iterations):
                 error = y - a @ beta
                 tilt = np.where(error >= 0, level, 1.0 - level)
-                pull = weight * tilt * typical / np.maximum(np.abs(error), max(smallest, 0.03 * typical))
+                pull = (
+                    weight
+                    * tilt
+                    * typical
+                    / np.maximum(np.abs(error), max(smallest, 0.03 * typical))
+                )
                 gram = (a * pull[:, None]).T
-                beta = np.linalg.solve(gram @ a + 0.3 * penalty, gram @ y + 0.3 * penalty @ prior[row])
+                beta = np.linalg.solve(
+                    gram @ a + 0.3 * penalty, gram @ y + 0.3 * penalty @ prior[row]
+                )
             result[row] = beta
         return result
 

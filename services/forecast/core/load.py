@@ -13,7 +13,6 @@ from services.forecast.core.lags import (
     make_lags,
     row_mean,
     row_quantiles,
-    smooth_wall,
     window_mean,
 )
 from services.forecast.core.learners import BoostedQuantiles, LinearQuantiles
@@ -22,6 +21,7 @@ from services.forecast.core.series import Dataset
 
 DEPTH_DAYS = 42
 SPECIAL_DAY_SCORE = 3.5
+LEVEL_TRUST = 0.7
 
 
 class LoadPredictor(Predictor):
@@ -40,29 +40,35 @@ class LoadPredictor(Predictor):
     forget_days = 180.0
 
     def boosted(self) -> list[BoostedQuantiles]:
-        shared = {"max_depth": 4, "eta": 0.05, "min_child_weight": 15, "subsample": 0.5, "rounds": 160}
+        shared = {
+            "max_depth": 4,
+            "eta": 0.05,
+            "min_child_weight": 15,
+            "subsample": 0.5,
+            "rounds": 160,
+        }
         return [BoostedQuantiles(shared | {"colsample_bytree": 0.3})]
 
     def linear(self) -> LinearQuantiles | None:
         return LinearQuantiles(ridge=30.0)
 
     def base_names(self) -> list[str]:
-        return ["like-days"]
+        return ["like-days", "like-days-at-recent-level"]
 
     def features(self, data: Dataset, issue_s: IntArray, target_s: IntArray) -> Features:
         lags = make_lags(data, issue_s, target_s, self.place, DEPTH_DAYS)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", RuntimeWarning)  # all-NaN rows are NaN, as they should be
+            warnings.simplefilter(
+                "ignore", RuntimeWarning
+            )  # all-NaN rows are NaN, as they should be
             return self._table(data, lags, issue_s, target_s)
 
-    def _table(
-        self, data: Dataset, lags: Lags, issue_s: IntArray, target_s: IntArray
-    ) -> Features:
+    def _table(self, data: Dataset, lags: Lags, issue_s: IntArray, target_s: IntArray) -> Features:
         samples, age = lags.samples, lags.first_lag[:, None] + np.arange(DEPTH_DAYS)
         per_hour = max(1, 3600 // data.series.step_s)
-        smooth = smooth_wall(lags.wall, max(1, per_hour // 2))
+        radius = max(1, per_hour // 2)
         when = lags.local_s[:, None] - age * DAY_S
-        smoothed = smooth.at(when)
+        smoothed = lags.smoothed(when, radius)
         scale = window_mean(lags.wall, lags.issue_local_s - 28 * DAY_S, lags.issue_local_s)
         scale = np.where(scale > 20.0, scale, np.where(np.isnan(scale), np.nan, 20.0))
 
@@ -71,7 +77,8 @@ class LoadPredictor(Predictor):
         for half_life in (4, 14):
             weight = lags.likeness * np.exp2(-age / half_life)
             if half_life == 14:
-                three = np.concatenate([samples, smooth.at(when - 1800), smooth.at(when + 1800)], axis=1)
+                around = [lags.smoothed(when + shift, radius) for shift in (-1800, 1800)]
+                three = np.concatenate([samples, *around], axis=1)
                 heavy = np.concatenate([weight, 0.5 * weight, 0.5 * weight], axis=1)
                 like[half_life] = row_quantiles(three, heavy, (0.1, 0.5, 0.9))
             else:
@@ -84,9 +91,8 @@ class LoadPredictor(Predictor):
             relative[f"day{back + 1}"] = samples[:, back]
         relative["day1_smooth"] = smoothed[:, 0]
         relative["week1"], relative["week2"] = lags.at_lag(7), lags.at_lag(14)
-        relative["week1_smooth"] = np.where(
-            lags.local_s - 7 * DAY_S < lags.issue_local_s, smooth.at(lags.local_s - 7 * DAY_S), np.nan
-        )
+        week = lags.local_s[:, None] - 7 * DAY_S
+        relative["week1_smooth"] = lags.smoothed(week, radius)[:, 0]
         for hours in (1, 3, 24, 72, 168):
             relative[f"last{hours}h"] = lags.before_issue(hours)
         midnight = lags.local_s // DAY_S * DAY_S
@@ -131,10 +137,15 @@ class LoadPredictor(Predictor):
                 *(plain[name] for name in ("temperature", "temperature_day") if name in plain),
             ]
         )  # fmt: skip
-        base = np.column_stack([like[14], relative["like14_mean"]]) / scale[:, None]
+        days = np.column_stack([like[14], relative["like14_mean"]]) / scale[:, None]
+        # Heat waves, guests, absences: the same shape at the level of the last three days.
+        fortnight = window_mean(lags.wall, lags.issue_local_s - 14 * DAY_S, lags.issue_local_s)
+        level = relative["last72h"] / np.maximum(fortnight, 20.0)
+        level = np.clip(np.where(np.isnan(level), 1.0, level), 0.3, 3.0) ** LEVEL_TRUST
+        base = np.stack([days, days * level[:, None]], axis=1)
         wall_hour = np.minimum(hour.astype(np.int64), 23)
         return Features(
-            names, x, linear, scale, slot=wall_hour, group=wall_hour // 6, base=base[:, None, :],
+            names, x, linear, scale, slot=wall_hour, group=wall_hour // 6, base=base,
             dark=np.zeros(len(target_s), dtype=np.bool_), widen=np.ones(len(target_s)),
             flags=("history-short",) if len(data.series.values) * data.series.step_s < 7 * DAY_S else (),
         )  # fmt: skip

@@ -46,9 +46,12 @@ def default_profile_w(
     whole = np.floor(hour - 0.5)
     fraction = hour - 0.5 - whole
     first = whole.astype(np.int64) % 24
-    shape = _PROFILES[day_kind, first] * (1 - fraction) + _PROFILES[day_kind, (first + 1) % 24] * fraction
+    shape = (
+        _PROFILES[day_kind, first] * (1 - fraction)
+        + _PROFILES[day_kind, (first + 1) % 24] * fraction
+    )
     season = 1.0 + 0.15 * np.cos(2.0 * np.pi * (day_of_year - 10) / 365.25)
-    return shape * season * annual_kwh * 1000.0 / 8766.0
+    return np.asarray(shape * season * annual_kwh * 1000.0 / 8766.0, dtype=np.float64)
 
 
 def weighted_quantiles(
@@ -131,7 +134,9 @@ def seasonal_load(
 
     target = calendar(times_s, time_zone, country, subdivision)
     past = calendar(history_times_s, time_zone, country, subdivision)
-    matrix, kinds, weekdays, ages = _by_day(past, history_w, slot_s, slots, int(target.local_day[0]))
+    matrix, kinds, weekdays, ages = _by_day(
+        past, history_w, slot_s, slots, int(target.local_day[0])
+    )
     known = ~np.isnan(matrix)
     days_known = float(known.sum()) / slots
     if days_known == 0:
@@ -178,7 +183,8 @@ def seasonal_load(
         present = np.where(np.isnan(samples), 0.0, grid)
         mean[here] = (np.nan_to_num(samples) * present).sum(axis=0) / present.sum(axis=0)
     quantiles = np.maximum(quantiles, 0.0)
-    return make_bands(*quantiles, flags=flags, mean=np.maximum(mean, 0.0))
+    low, median, high = quantiles
+    return make_bands(low, median, high, flags, np.maximum(mean, 0.0))
 
 
 def _by_day(

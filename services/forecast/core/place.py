@@ -29,3 +29,71 @@ class Place:
         if self.latitude is None or self.longitude is None:
             return None
         return Location(self.latitude, self.longitude, self.altitude_m)
+
+
+def place_from_mapping(raw: dict[str, object]) -> Place:
+    """A `Place` from a site file: either the house's SiteConfig or a flat mapping.
+
+    Flat keys: latitude, longitude, altitude_m, time_zone, country, subdivision, capacity_w,
+    inverter_limit_w, annual_kwh, arrays (tilt_deg, azimuth_deg, peak_power_w, ...). Everything may be absent.
+
+    Raises
+    ------
+    ValueError
+        naming the key that cannot be read.
+    """
+    flat = dict(raw)
+    nested = flat.pop("location", None)
+    if isinstance(nested, dict):
+        flat = {**nested, **flat}
+    inverter = flat.get("inverter")
+    limit = flat.get("inverter_limit_w")
+    if limit is None and isinstance(inverter, dict):
+        limit = inverter.get("ac_limit_w")
+    rows = flat.get("arrays") or flat.get("pv") or ()
+    if not isinstance(rows, list | tuple):
+        raise ValueError("arrays: give a list of {tilt_deg, azimuth_deg, peak_power_w}")
+    arrays = tuple(_array(row, index) for index, row in enumerate(rows))
+
+    def number(*names: str) -> float | None:
+        for name in names:
+            value = flat.get(name)
+            if value is not None:
+                try:
+                    return float(str(value))
+                except ValueError as error:
+                    raise ValueError(f"{name}: {value!r} is not a number") from error
+        return None
+
+    def text(*names: str) -> str:
+        return next((str(flat[name]) for name in names if flat.get(name)), "")
+
+    return Place(
+        latitude=number("latitude", "lat"),
+        longitude=number("longitude", "lon"),
+        altitude_m=number("altitude_m", "altitude") or 200.0,
+        time_zone=text("time_zone", "timezone", "tz") or "UTC",
+        country=text("country"),
+        subdivision=text("subdivision"),
+        capacity_w=number("capacity_w"),
+        inverter_limit_w=None if limit is None else float(str(limit)),
+        arrays=arrays,
+        annual_kwh=number("annual_kwh") or 3500.0,
+    )
+
+
+def _array(row: object, index: int) -> PvArray:
+    if not isinstance(row, dict):
+        raise ValueError(f"arrays[{index}]: give tilt_deg, azimuth_deg and peak_power_w")
+    tilt, azimuth = row.get("tilt_deg", row.get("tilt")), row.get("azimuth_deg", row.get("azimuth"))
+    peak = row.get("peak_power_w", row.get("peak_w", row.get("power_w")))
+    if tilt is None or azimuth is None or peak is None:
+        raise ValueError(f"arrays[{index}]: give tilt_deg, azimuth_deg and peak_power_w")
+    horizon = tuple((float(a), float(e)) for a, e in row.get("horizon", ()))
+    own_limit = row.get("inverter_limit_w")
+    coefficient = row.get("temperature_coefficient_per_k", -0.0037)
+    return PvArray(
+        float(tilt), float(azimuth), float(peak), float(coefficient),
+        float(row.get("losses_fraction", 0.14)),
+        None if own_limit is None else float(own_limit), horizon,
+    )  # fmt: skip

@@ -7,6 +7,7 @@ import io
 import json
 from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -27,8 +28,8 @@ class Features:
     """One table for training and live, a row for each pair of issue and target.
 
     names, x: the columns (n, f), NaN where missing; linear: the columns the linear member uses; scale
-    and centre (n,): the target is learnt as (value - centre) / scale; slot, group (n,): model slot and calibration group; base:
-    (n, b, 4) forecasts of members that need no fitting, already scaled; dark (n,): the target is 0 for
+    and centre (n,): the target is learnt as (value - centre) / scale; slot, group (n,): model slot and
+    calibration group; base: (n, b, 4) forecasts of members that need no fitting, already scaled; dark (n,): the target is 0 for
     certain; widen (n,): factor of the band for disagreeing weather runs.
     """
 
@@ -91,8 +92,9 @@ class Predictor(ABC):
     floor = 0.005
     half_life_days = 30.0
     history_days = 420
+    forget_days = 365.0
+    line_forget_days = 365.0
     max_rows = 60_000
-    memory_step_s = DAY_S
 
     def __init__(
         self, place: Place, *, lead_s: int = 2 * DAY_S, parameters: dict[str, Any] | None = None
@@ -127,10 +129,12 @@ class Predictor(ABC):
         """Weights (n,) of training rows, and how many days were left out or weakened, by reason."""
         return np.ones(len(target_s)), {}
 
-    def prepare(self, data: Dataset) -> None:
+    def prepare(self, data: Dataset) -> None:  # noqa: B027 (a kind may have none)
         """Learn constants of the site before features are made (orientation, capacity)."""
 
-    def finish(self, data: Dataset, issue_s: int, target_s: IntArray, values: FloatArray) -> FloatArray:
+    def finish(
+        self, data: Dataset, issue_s: int, target_s: IntArray, values: FloatArray
+    ) -> FloatArray:
         """Last touch on (n, 4) in the target's unit: bounds, recent bias, what is known exactly."""
         return values
 
@@ -157,8 +161,8 @@ class Predictor(ABC):
     def train(self, data: Dataset, issue_phase_s: int) -> ModelMetadata:
         """Fit on everything in `data`; forecasts will be issued at `issue_phase_s` modulo one day.
 
-        Before the final fit, and unless `settle` has gathered a month of evidence, the last part of the history is
-        forecast by members fitted on the part before it: the evidence for weights and bands.
+        Before the final fit, and unless `settle` has gathered a month of evidence, the last part of the
+        history is forecast by members fitted on the part before it: the evidence for weights and bands.
 
         Raises
         ------
@@ -169,7 +173,9 @@ class Predictor(ABC):
         issue, target = self.training_rows(data, issue_phase_s)
         days = len(np.unique(target // DAY_S))
         if days < 3:
-            raise ValueError(f"{self.kind}: {days} days of history; give at least 3 (or use the baseline)")
+            raise ValueError(
+                f"{self.kind}: {days} days of history; give at least 3 (or use the baseline)"
+            )
         table = self.features(data, issue, target)
         y = (data.series.at(target) - table.centre) / table.scale
         usable = ~np.isnan(y) & ~table.dark & np.isfinite(table.scale)
@@ -177,7 +183,7 @@ class Predictor(ABC):
         learn = usable & (weight > 0)
         if self.memory.days() < SETTLED_DAYS_ENOUGH:
             self._backtest(table, issue, target, y, weight, learn, data.series)
-        self._fit(table.take(learn), y[learn], weight[learn] * self._recency(target[learn]))
+        self._fit(table.take(learn), y[learn], weight[learn], target[learn])
         self.refresh()
         scores = self._memory_scores()
         self.metadata = ModelMetadata(
@@ -206,7 +212,12 @@ class Predictor(ABC):
             lit = table.take(~table.dark)
             self.pending.append(
                 _Pending(
-                    issue_s, target_s[~table.dark], members[~table.dark], lit.scale, lit.centre, lit.group
+                    issue_s,
+                    target_s[~table.dark],
+                    members[~table.dark],
+                    lit.scale,
+                    lit.centre,
+                    lit.group,
                 )
             )
         joined = self.combination.apply(members, table.group)
@@ -253,20 +264,17 @@ class Predictor(ABC):
         """Names of the members that need no fitting, in the order of `Features.base`."""
         return []
 
-    def _recency(self, target_s: IntArray) -> FloatArray:
+    def _fit(self, table: Features, y: FloatArray, weight: FloatArray, target_s: IntArray) -> None:
         age_days = (target_s.max() - target_s) / DAY_S
-        return np.asarray(np.exp2(-age_days / self.forget_days), dtype=np.float64)
-
-    forget_days = 365.0
-
-    def _fit(self, table: Features, y: FloatArray, weight: FloatArray) -> None:
+        recent = weight * np.exp2(-age_days / self.forget_days)
         self.boosts = self.boosted()
         for boost in self.boosts:
             boost.parameters |= self.parameters
-            boost.fit(table.names, table.x, y, weight)
+            boost.fit(table.names, table.x, y, recent)
         self.line = self.linear()
         if self.line is not None:
-            self.line.fit(table.linear, y, weight, table.slot, self.slots)
+            recent = weight * np.exp2(-age_days / self.line_forget_days)
+            self.line.fit(table.linear, y, recent, table.slot, self.slots)
         if self.combination is None:
             count = len(self.boosts) + (self.line is not None) + table.base.shape[1]
             self.combination = equal(count, self.groups, self.floor)
@@ -293,12 +301,12 @@ class Predictor(ABC):
         folds = 2 if held_days >= 20 else 1
         memory = Memory()
         edges = series.end_s - np.linspace(held_days, 0, folds + 1).astype(np.int64) * DAY_S
-        for start, stop in zip(edges[:-1], edges[1:], strict=True):
+        for start, stop in pairwise(edges.tolist()):
             before = learn & (target + series.step_s <= start)
             after = learn & (issue >= start) & (issue < stop)
             if before.sum() < 48 or not after.any():
                 continue
-            self._fit(table.take(before), y[before], weight[before] * self._recency(target[before]))
+            self._fit(table.take(before), y[before], weight[before], target[before])
             part = table.take(after)
             memory.add(target[after], y[after], self._members(part), part.group)
         if len(memory):
@@ -323,7 +331,7 @@ class Predictor(ABC):
         """Site constants learnt by `prepare`, as JSON-able values."""
         return {}
 
-    def restore(self, constants: dict[str, Any]) -> None:
+    def restore(self, constants: dict[str, Any]) -> None:  # noqa: B027 (a site may have none)
         """Take back what `constants` gave."""
 
     def save(self) -> dict[str, bytes]:
@@ -335,7 +343,10 @@ class Predictor(ABC):
             files |= boost.to_files(f"boost{index}")
         if self.line is not None:
             files |= self.line.to_files("linear")
-        combination = {k: v.tolist() if isinstance(v, np.ndarray) else v for k, v in asdict(self.combination).items()}
+        combination = {
+            k: v.tolist() if isinstance(v, np.ndarray) else v
+            for k, v in asdict(self.combination).items()
+        }
         head = {
             "metadata": asdict(self.metadata), "constants": self.constants(), "combination": combination,
             "lead_s": self.lead_s, "boosts": len(self.boosts), "linear": self.line is not None,
@@ -373,7 +384,9 @@ class Predictor(ABC):
             np.array(stored["stretch"]), float(stored["floor"]),
         )  # fmt: skip
         memory = np.load(io.BytesIO(files["memory.npz"]), allow_pickle=False)
-        self.memory = Memory(memory["target_s"], memory["actual"], memory["members"], memory["group"])
+        self.memory = Memory(
+            memory["target_s"], memory["actual"], memory["members"], memory["group"]
+        )
 
 
 def _iso(time_s: int) -> str:

@@ -11,7 +11,7 @@ from services.forecast.core.bands import Bands, FloatArray, IntArray, make_bands
 from services.forecast.core.calendar import DAY_S, calendar
 from services.forecast.core.lags import Lags, make_lags, row_mean, window_mean
 from services.forecast.core.learners import BoostedQuantiles, LinearQuantiles
-from services.forecast.core.predictor import Features, Predictor
+from services.forecast.core.predictor import Features, ModelMetadata, Predictor
 from services.forecast.core.price_seasonal import price_at
 from services.forecast.core.series import Dataset, Series
 
@@ -34,6 +34,7 @@ class PricePredictor(Predictor):
     floor = 0.01
     half_life_days = 40.0
     forget_days = 365.0
+    line_forget_days = 170.0
     max_rows = 32_000
     training_days = 4 * 365
 
@@ -51,12 +52,12 @@ class PricePredictor(Predictor):
     def features(self, data: Dataset, issue_s: IntArray, target_s: IntArray) -> Features:
         lags = make_lags(data, issue_s, target_s, self.place, DEPTH_DAYS)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", RuntimeWarning)  # all-NaN rows are NaN, as they should be
+            warnings.simplefilter(
+                "ignore", RuntimeWarning
+            )  # all-NaN rows are NaN, as they should be
             return self._table(data, lags, issue_s, target_s)
 
-    def _table(
-        self, data: Dataset, lags: Lags, issue_s: IntArray, target_s: IntArray
-    ) -> Features:
+    def _table(self, data: Dataset, lags: Lags, issue_s: IntArray, target_s: IntArray) -> Features:
         issues, of_issue = np.unique(lags.issue_local_s, return_inverse=True)
         window = lags.wall.at(issues[:, None] - HOUR_S * np.arange(1, 28 * 24 + 1))
         centre = np.nanmedian(window, axis=1)[of_issue]
@@ -74,11 +75,18 @@ class PricePredictor(Predictor):
             level[f"day1_{shift:+d}h"] = lags.at_lag(lags.first_lag, shift * HOUR_S)
             level[f"week1_{shift:+d}h"] = lags.at_lag(7, shift * HOUR_S)
         level["hour7"], level["hour28"] = samples[:, :7].mean(axis=1), np.nanmean(samples, axis=1)
-        level["hour7_min"], level["hour7_max"] = samples[:, :7].min(axis=1), samples[:, :7].max(axis=1)
-        level["hour14_p10"], level["hour14_p90"] = np.nanquantile(samples[:, :14], [0.1, 0.9], axis=1)
+        level["hour7_min"], level["hour7_max"] = (
+            samples[:, :7].min(axis=1),
+            samples[:, :7].max(axis=1),
+        )
+        level["hour14_p10"], level["hour14_p90"] = np.nanquantile(
+            samples[:, :14], [0.1, 0.9], axis=1
+        )
         level["hour14_median"] = np.nanmedian(samples[:, :14], axis=1)
         level["weeks4"] = np.nanmean(np.stack([lags.at_lag(7 * k) for k in (1, 2, 3, 4)]), axis=0)
-        level["like"] = row_mean(samples, np.where(lags.likeness < 0.5, 0.0, 1.0) * np.exp(-age / 10.0))
+        level["like"] = row_mean(
+            samples, np.where(lags.likeness < 0.5, 0.0, 1.0) * np.exp(-age / 10.0)
+        )
         level["recent3"] = row_mean(samples[:, :14], np.exp2(-np.arange(14) / 3.0)[None, :])
         level["recent10"] = row_mean(samples[:, :14], np.exp2(-np.arange(14) / 10.0)[None, :])
         level["step_of_last_week"] = samples[:, 0] + week - lags.at_lag(lags.first_lag + 7)
@@ -93,7 +101,8 @@ class PricePredictor(Predictor):
         scaled = {name: (values - centre) / spread for name, values in level.items()}
 
         year = np.nanmean(
-            np.stack([lags.wall.at(lags.local_s - d * DAY_S) for d in (350, 357, 364, 371, 378)]), axis=0
+            np.stack([lags.wall.at(lags.local_s - d * DAY_S) for d in (350, 357, 364, 371, 378)]),
+            axis=0,
         )
         year_mean = window_mean(lags.wall, lags.local_s - 378 * DAY_S, lags.local_s - 350 * DAY_S)
         plain: dict[str, FloatArray] = {
@@ -162,8 +171,10 @@ class PricePredictor(Predictor):
 
     # hours and quarters -----------------------------------------------------------------------
 
-    def train(self, data: Dataset, issue_phase_s: int) -> object:
-        recent = data.series.between(data.series.end_s - (self.training_days + 400) * DAY_S, data.series.end_s)
+    def train(self, data: Dataset, issue_phase_s: int) -> ModelMetadata:
+        recent = data.series.between(
+            data.series.end_s - (self.training_days + 400) * DAY_S, data.series.end_s
+        )
         return super().train(replace(data, series=hourly(recent)), issue_phase_s // HOUR_S * HOUR_S)
 
     def settle(self, series: Series) -> int:
@@ -221,16 +232,18 @@ def hourly(series: Series) -> Series:
     values = values[: len(values) // parts * parts].reshape(-1, parts)
     known = (~np.isnan(values)).sum(axis=1)
     with np.errstate(invalid="ignore", divide="ignore"):
-        mean = np.where(known * 2 >= parts, np.nansum(values, axis=1) / np.maximum(known, 1), np.nan)
+        mean = np.where(
+            known * 2 >= parts, np.nansum(values, axis=1) / np.maximum(known, 1), np.nan
+        )
     return Series(series.start_s + skip * series.step_s, HOUR_S, mean)
 
 
 def quarter_shape(
     series: Series, target_s: IntArray, time_zone: str
 ) -> tuple[FloatArray, FloatArray]:
-    """Mean deviation of each step from its hour over the last 42 days by wall-clock step, and its scatter.
+    """Mean deviation of each step from its hour over the last 42 days, by wall-clock step.
 
-    Scatter is the half-width that holds 80 % of the deviations around that mean, pooled over neighbouring hours.
+    The second array is the half-width that holds 80 % of the deviations around that mean.
     """
     recent = series.between(series.end_s - SHAPE_DAYS * DAY_S, series.end_s)
     times = recent.times_s

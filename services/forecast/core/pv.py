@@ -126,7 +126,9 @@ class PvPredictor(Predictor):
 
     def features(self, data: Dataset, issue_s: IntArray, target_s: IntArray) -> Features:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", RuntimeWarning)  # all-NaN rows are NaN, as they should be
+            warnings.simplefilter(
+                "ignore", RuntimeWarning
+            )  # all-NaN rows are NaN, as they should be
             return self._table(data, issue_s, target_s)
 
     def _table(self, data: Dataset, issue_s: IntArray, target_s: IntArray) -> Features:
@@ -164,11 +166,15 @@ class PvPredictor(Predictor):
                 group = np.digitize(np.nan_to_num(columns["clearness"], nan=0.5), [0.4, 0.75])
             if "ghi" in data.weather.columns:
                 change = data.weather.spread("ghi", issue_s, target_s)
-                widen = 1.0 + 0.5 * np.clip(np.nan_to_num(change / np.maximum(clear, 100.0)) / 0.3, 0, 1)
+                widen = 1.0 + 0.5 * np.clip(
+                    np.nan_to_num(change / np.maximum(clear, 100.0)) / 0.3, 0, 1
+                )
         line += self._recent_columns(columns, data, issue_s, target_s, clear_power)
         if "others" in columns and "clearness" not in columns and clear_power is not None:
             group = np.digitize(
-                np.nan_to_num(columns["others"] / np.maximum(columns["clear_power"], 0.02), nan=0.5),
+                np.nan_to_num(
+                    columns["others"] / np.maximum(columns["clear_power"], 0.02), nan=0.5
+                ),
                 [0.3, 0.7],
             )
         names = list(columns)
@@ -230,8 +236,12 @@ class PvPredictor(Predictor):
                 columns["clearness_day"] = total / np.maximum(clear_total, 100.0)
                 columns["ghi_of_day"] = columns["clearness_day"] * clear_now
                 near = [columns[f"clearness_{h:+d}h"] for h in (-2, -1, 1, 2)]
-                columns["clearness_5h"] = np.nanmean(np.stack([columns["clearness"], *near]), axis=0)
-                columns["clearness_rough"] = np.nanstd(np.stack([columns["clearness"], *near]), axis=0)
+                columns["clearness_5h"] = np.nanmean(
+                    np.stack([columns["clearness"], *near]), axis=0
+                )
+                columns["clearness_rough"] = np.nanstd(
+                    np.stack([columns["clearness"], *near]), axis=0
+                )
                 line += ["clearness_5h", "ghi_of_day"]
         if "cloud_cover" in have:
             columns["cloud_cover"] = seen("cloud_cover")
@@ -264,7 +274,9 @@ class PvPredictor(Predictor):
                 for name, sign in (("others_before", -1), ("others_after", 1)):
                     hours_off = sign * weather.step_s / 3600
                     columns[name] = seen("pv_forecast_w", hours_off) / self.capacity_w
-            columns["others_day"] = around("pv_forecast_w", (-6, -4, -2, 0, 2, 4, 6)) / self.capacity_w
+            columns["others_day"] = (
+                around("pv_forecast_w", (-6, -4, -2, 0, 2, 4, 6)) / self.capacity_w
+            )
             line += ["others", "others_-1h", "others_+1h", "others_day"]
         return line
 

@@ -80,7 +80,9 @@ def pv_power(
         projection = np.where(cos_zenith > 0.0, projection, 0.0)
         dni, dhi = light.dni, light.dhi
         if array.horizon:
-            dni = np.where(sun.elevation_deg < _horizon_at(array.horizon, sun.azimuth_deg), 0.0, dni)
+            dni = np.where(
+                sun.elevation_deg < _horizon_at(array.horizon, sun.azimuth_deg), 0.0, dni
+            )
         modifier = np.asarray(ashrae(np.degrees(np.arccos(projection))))
         sky = haydavies(
             array.tilt_deg, array.azimuth_deg, dhi, dni, sun.extra_dni_wm2,

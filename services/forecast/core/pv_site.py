@@ -82,8 +82,12 @@ class Plane:
 
 
 def estimate_plane(
-    times_s: IntArray, step_s: int, power_w: FloatArray, ghi: FloatArray | None,
-    location: Location, capacity_w: float,
+    times_s: IntArray,
+    step_s: int,
+    power_w: FloatArray,
+    ghi: FloatArray | None,
+    location: Location,
+    capacity_w: float,
 ) -> Plane | None:
     """Tilt, azimuth, size and clock shift whose physics power fits the measured power best.
 
@@ -113,7 +117,9 @@ def estimate_plane(
                 array = PvArray(float(tilt), float(azimuth), 1000.0)
                 shape = pv_power(sun, light, 15.0, 1.5, [array])[bright]
                 size = float(shape @ y / max(float(shape @ shape), 1e-9))
-                fit = 1.0 - float(np.sum((y - size * shape) ** 2) / max(np.sum((y - y.mean()) ** 2), 1e-9))
+                fit = 1.0 - float(
+                    np.sum((y - size * shape) ** 2) / max(np.sum((y - y.mean()) ** 2), 1e-9)
+                )
                 if size > 0 and (best is None or fit > best.fit + 1e-4):
                     peak = float(np.clip(size * 1000.0, 0.3 * capacity_w, 3.0 * capacity_w))
                     best = Plane(PvArray(float(tilt), float(azimuth), peak), int(shift), fit)
@@ -136,14 +142,18 @@ def _clear_steps(times_s: IntArray, step_s: int, power_w: FloatArray) -> BoolArr
 
 
 def unusual_days(
-    times_s: IntArray, step_s: int, power_w: FloatArray, expected_w: FloatArray,
+    times_s: IntArray,
+    step_s: int,
+    power_w: FloatArray,
+    expected_w: FloatArray,
     temp_air_c: FloatArray | None,
 ) -> dict[str, IntArray]:
     """UTC days on which the modules did not do what the light allowed, by reason.
 
-    expected_w is what the weather (or a clear sky dimmed by half) allows. outage: under 3 % of an expected day of
-    more than a fifth of the best; snow: under 25 % of it, at a mean temperature below 3 degC; curtailment:
-    at least 2 h on one exact value, away from the maximum, while the expectation is 30 % above it.
+    expected_w is what the weather (or a clear sky dimmed by half) allows. outage: under 3 % of an
+    expected day of more than a fifth of the best; snow: under 25 % of it, at a mean temperature below
+    3 degC; curtailment: at least 2 h on one exact value, away from the maximum, while the expectation is
+    30 % above it.
     Such days teach nothing about the sky and are kept out of training.
     """  # fmt: skip
     day = times_s // DAY_S

@@ -151,7 +151,9 @@ class WeatherRuns:
         if not self._index:
             valid, first = np.unique(self.valid_s, return_index=True)
             last = np.append(first[1:], len(self.valid_s)) - 1
-            self._index.update(valid=valid, first=first.astype(np.int64), last=last.astype(np.int64))
+            self._index.update(
+                valid=valid, first=first.astype(np.int64), last=last.astype(np.int64)
+            )
         return self._index
 
 

@@ -91,4 +91,4 @@ def sun_path(times_s: IntArray, step_s: int, location: Location) -> SunPath:
 
 def _day_of_year(times_s: IntArray) -> IntArray:
     days = (times_s // DAY_S).astype("datetime64[D]")
-    return (days - days.astype("datetime64[Y]")).astype(np.int64) + 1
+    return np.asarray((days - days.astype("datetime64[Y]")).astype(np.int64) + 1, dtype=np.int64)

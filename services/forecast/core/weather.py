@@ -102,7 +102,9 @@ def irradiance(columns: dict[str, FloatArray], sun: SunPath) -> tuple[Irradiance
     dni = np.where(np.isnan(dni), np.where(cosine > 0.0523, (ghi - dhi) / safe_cosine, 0.0), dni)
     dhi = np.where(np.isnan(dhi), ghi - dni * cosine, dhi)
     return (
-        Irradiance(ghi, np.clip(dni, 0.0, 1367.0), np.clip(dhi, 0.0, np.maximum(ghi, dhi)), unknown),
+        Irradiance(
+            ghi, np.clip(dni, 0.0, 1367.0), np.clip(dhi, 0.0, np.maximum(ghi, dhi)), unknown
+        ),
         flags,
     )
 

@@ -131,3 +131,9 @@ async def stop(task: asyncio.Task[None]) -> None:
     while not task.done():
         task.cancel()
         await asyncio.wait([task], timeout=0.2)
+
+
+def cancelled() -> bool:
+    """True once this task was told to stop, even if a library swallowed the cancellation."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

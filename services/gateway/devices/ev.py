@@ -29,6 +29,7 @@ from datetime import datetime
 from http import HTTPStatus
 from typing import Any, TypeVar
 
+from ocpp.exceptions import OCPPError
 from ocpp.routing import on
 from ocpp.v16 import ChargePoint, call, call_result
 from ocpp.v16.datatypes import IdTagInfo
@@ -144,16 +145,14 @@ class Charger:
     async def apply(self, value: int | None, until: datetime, command_id: str) -> bool:
         """Limit the current, mA per phase (0 pauses), until the lease ends; None lifts the limit.
 
-        False: the charger rejected the profile, or the lease is over. See ``Actuator.apply``.
+        False: the charger rejected the profile, the lease is over, or the value is negative.
         """
         if value is None:
             await self._ask(call.ClearChargingProfile(id=PROFILE_ID))
             return True
-        if value < 0:
-            raise ValueError(f"{self.device}: {value} mA; a charger's limit is 0 or more")
         now = self._clock()
         duration = int((until - now).total_seconds())
-        if duration <= 0:
+        if duration <= 0 or value < 0:
             return False
         transaction = self._session.transaction
         profile: dict[str, Any] = {
@@ -231,8 +230,8 @@ class Charger:
         link = self._connected()
         try:
             return await link.call(question)
-        except (TimeoutError, ConnectionClosed) as error:
-            name = type(question).__name__
+        except (TimeoutError, ConnectionClosed, OCPPError, TypeError) as error:
+            name = type(question).__name__  # the last two: an answer that OCPP does not know
             raise self._lost(f"{name}: {error or 'no answer'}") from error
 
     def _lost(self, reason: str) -> DeviceUnavailable:

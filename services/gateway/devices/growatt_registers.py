@@ -56,6 +56,7 @@ HOLDING_B = (1070, 39)
 END_OF_DAY = 23 * 60 + 59  # minutes
 Slot = tuple[int, int]  # start, stop in minutes of the day; stop exclusive, END_OF_DAY: midnight
 NO_SLOTS = [0] * 9
+LONGEST = timedelta(hours=23, minutes=58)
 
 
 def pair(block: list[int], start: int, address: int, *, signed: bool = False) -> int:
@@ -77,10 +78,9 @@ def lease_slots(now: datetime, until: datetime) -> list[Slot]:
     Both times are the inverter's local time. The start is rounded down to the minute and the end
     too, so that the lease is never exceeded; a lease of less than one minute gives no slot, and
     at 23:59 the slot begins at midnight, because 23:59 to 23:59 could mean the whole day.
-    ValueError for a lease of a day or longer, which a daily slot cannot say.
+    A lease of a day or longer is cut to 23 h 58 min, because a daily slot cannot say more.
     """
-    if until - now >= timedelta(days=1) - timedelta(minutes=1):
-        raise ValueError("a lease of a day or more does not fit an inverter's daily slots")
+    until = min(until, now + LONGEST)
     start, stop = now.hour * 60 + now.minute, until.hour * 60 + until.minute
     if until.date() == now.date():
         return [(start, stop)] if stop > start else []

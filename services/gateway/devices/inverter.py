@@ -192,6 +192,8 @@ class GrowattInverter:
 
     async def set_export_limit(self, value_w: int | None, until: datetime) -> bool:
         """See ``ExportLimitActuator``."""
+        if value_w is not None and value_w < 0:
+            return False
         async with self._lock:
             released = value_w is None
             await self._write_export(self._config.export_limit_w if value_w is None else value_w)
@@ -288,7 +290,7 @@ class GrowattInverter:
                 else:
                     answer = await client.read_holding_registers(start, count=count, device_id=unit)
         except (TimeoutError, OSError, ModbusException) as error:
-            self._client.close()  # a late answer must not meet the next request
+            self._client.close()  # perhaps half open: the next call connects anew
             self._backoff.failed()
             raise self._lost(f"{what}: {error or 'no answer'}") from error
         if answer.isError():

@@ -329,9 +329,9 @@ class Relay:
         self.device = f"relay-{room}"
 
     async def apply(self, value: int | None, until: datetime, command_id: str) -> bool:
-        """See ``Actuator.apply``; ValueError for anything but 0, 1 and None."""
+        """See ``Actuator.apply``; anything but 0, 1 and None is refused."""
         if value not in (0, 1, None):
-            raise ValueError(f"{self.device}: value {value!r}; a relay takes 0, 1 or None")
+            return False
         on = None if value is None else bool(value)
         return await self._miniserver.command(self._room, on, until, command_id)
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 
 import aiomqtt
 
-from services.gateway.devices.base import Backoff, DeviceUnavailable, stop
+from services.gateway.devices.base import Backoff, DeviceUnavailable, cancelled, stop
 
 LOG = logging.getLogger(__name__)
 TIMEOUT_S = 2.0
@@ -90,7 +90,7 @@ class MqttLink:
 
     async def _run(self) -> None:
         backoff = Backoff()
-        while True:
+        while not cancelled():
             try:
                 async with aiomqtt.Client(
                     self._host,

@@ -1,4 +1,4 @@
-"""Turn decisions into a Plan: exact temperatures, costs by cause, violated wishes, binding limits."""
+"""Turn decisions into a Plan: temperatures, costs by cause, broken wishes, limits."""
 
 from __future__ import annotations
 
@@ -122,10 +122,12 @@ def evaluate(house: House, scenario: ScenarioArrays, decisions: Decisions) -> Ev
     cost["energy_sold_eur"] = -float((sold * step_h) @ scenario.sell)
     export_limit = np.full(house.steps, grid.export_limit_w / 1000.0)
     if grid.export_min_price_eur_per_kwh is not None:
-        export_limit = np.where(scenario.sell < grid.export_min_price_eur_per_kwh, 0.0, export_limit)
+        closed = scenario.sell < grid.export_min_price_eur_per_kwh
+        export_limit = np.where(closed, 0.0, export_limit)
     over = np.maximum(bought - grid.import_limit_w / 1000.0, 0.0)
     _price_excess(house, "import_limit", "grid", over, cost, violations)
-    _price_excess(house, "export_limit", "grid", np.maximum(sold - export_limit, 0.0), cost, violations)
+    over = np.maximum(sold - export_limit, 0.0)
+    _price_excess(house, "export_limit", "grid", over, cost, violations)
     if grid.phase_import_limit_w is not None:
         for phase in range(3):
             power = _phase_kw(house, scenario, decisions, phase)

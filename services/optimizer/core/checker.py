@@ -5,9 +5,13 @@ Plain loops on purpose: slow, obvious, and wrong in different ways than the plan
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from contracts.planning import Plan, PlanningProblem, Room
+from contracts.planning import Plan, PlanningProblem, PowerPoint, Room
+
+Fault = Callable[[str], None]
 
 
 @dataclass
@@ -105,7 +109,8 @@ def _check_rooms(
             )
         ends = (air[room.name][-1], mass[room.name][-1])
         for node, value in enumerate(room.terminal_value_eur_per_k):
-            costs["terminal_heat_eur"] += value * max(0.0, room.terminal_target_c[node] - ends[node])
+            missing = max(0.0, room.terminal_target_c[node] - ends[node])
+            costs["terminal_heat_eur"] += value * missing
         costs["switching_eur"] += room.switch_cost_eur * _switches(problem, room, relay[room.name])
         if problem.previous is not None:
             for t, old in enumerate(problem.previous.relays.get(room.name, ())):
@@ -187,7 +192,7 @@ def _check_battery(
             if points:
                 limit = min(limit, _interpolate(points, stored / capacity))
             if power * 1000.0 > limit + 0.01:
-                fault(f"battery: {which} of {power * 1000:.2f} W in step {t} is above {limit:.2f} W")
+                fault(f"battery: {which} {power * 1000:.2f} W in step {t} is above {limit:.2f} W")
         stored += h * (charge * battery.charge_efficiency
                        - discharge / battery.discharge_efficiency)
         costs["battery_wear_eur"] += battery.wear_eur_per_kwh * h * (
@@ -213,8 +218,8 @@ def _check_battery(
     costs["terminal_charge_eur"] = -(stored - start) * battery.terminal_value_eur_per_kwh
 
 
-def _interpolate(points, soc: float) -> float:  # type: ignore[no-untyped-def]
-    for left, right in zip(points[:-1], points[1:], strict=True):
+def _interpolate(points: tuple[PowerPoint, ...], soc: float) -> float:
+    for left, right in itertools.pairwise(points):
         if soc <= right.soc_fraction:
             part = (soc - left.soc_fraction) / (right.soc_fraction - left.soc_fraction)
             return float(left.power_w + part * (right.power_w - left.power_w))
@@ -223,7 +228,7 @@ def _interpolate(points, soc: float) -> float:  # type: ignore[no-untyped-def]
 
 def _check_evs(
     problem: PlanningProblem, plan: Plan, hours: list[float], costs: dict[str, float],
-    fault, tolerance: float,  # type: ignore[no-untyped-def]
+    fault: Fault, tolerance: float,
 ) -> None:
     edges = problem.boundaries()
     for ev, ev_plan in zip(problem.evs, plan.evs, strict=True):
@@ -259,7 +264,7 @@ def _check_evs(
 
 
 def _check_loads(
-    problem: PlanningProblem, plan: Plan, costs: dict[str, float], fault  # type: ignore[no-untyped-def]
+    problem: PlanningProblem, plan: Plan, costs: dict[str, float], fault: Fault
 ) -> None:
     edges = problem.boundaries()
     for load, load_plan in zip(problem.deferrable_loads, plan.deferrable_loads, strict=True):
@@ -292,13 +297,13 @@ def _check_loads(
                 begin += segment.duration_s
         for t, power in enumerate(load_plan.power_w):
             if abs(power - wanted[t]) > 0.01:
-                fault(f"load {load.name}: {power:.2f} W in step {t}, its programme says {wanted[t]}")
+                fault(f"load {load.name}: {power:.2f} W in step {t}, not {wanted[t]}")
                 break
 
 
 def _check_grid(
     problem: PlanningProblem, plan: Plan, hours: list[float], heat_w: list[float],
-    costs: dict[str, float], fault,  # type: ignore[no-untyped-def]
+    costs: dict[str, float], fault: Fault,
 ) -> None:
     grid, weights, battery = problem.grid, problem.weights, problem.battery
     penalty = grid.limit_penalty_eur_per_kwh

@@ -15,7 +15,7 @@ Floats = NDArray[np.float64]
 Relay = NDArray[np.int64]
 
 LOOSE_FACTOR = 3.0
-FINE_CELLS_K = 0.002
+FINE_CELLS_K = 0.0007
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,8 @@ class RoomPricer:
         """(best schedule found, its priced cost) for the cost of each on-step."""
         on_cost = on_cost_eur + self.churn
         found = self.cells.price(
-            on_cost, self._heat_price(on_cost), self.drift, end=self._end(float(end_slope[0])), width_k=width_k,
+            on_cost, self._heat_price(on_cost), self.drift,
+            end=self._end(float(end_slope[0])), width_k=width_k,
             labels=labels,
         )
         return self.column(found.schedule), found.cost_eur + self.churn_base_eur
@@ -82,7 +83,7 @@ class RoomPricer:
             cells = self.cells.price(
                 on_cost, self._heat_price(on_cost), self.drift,
                 end=self._end(float(end_slope[0])),
-                width_k=FINE_CELLS_K * max(1.0, self.steps / 288), labels=1,
+                width_k=FINE_CELLS_K * max(1.0, self.steps / 192) ** 2, labels=1,
             )
             lower = max(lower, min(cells.lower_bound_eur, found.cost_eur))
         return (

@@ -60,10 +60,11 @@ class JointArrays:
 
     def simulate(self, relays: Floats) -> Floats:
         """Temperatures (rooms, steps + 1, 2)."""
-        return two_node.simulate_house(
+        temperatures: Floats = two_node.simulate_house(
             relays, self.transition, self.heat, self.drift, self.start, self.link_room,
             self.link_other, self.link_gain,
         )
+        return temperatures
 
 
 @dataclass(frozen=True)
@@ -169,7 +170,8 @@ class CoupledPricer:
         cost = two_node.label_pass(
             cells.low, width_k, count, 4, self.transition, self.heat, self.drift, on_cost,
             room.switch_cost_eur, *comfort, self.linear, mass_price, self.reference[:, 1].copy(),
-            tilt, slopes, targets, worth, cells.fixed, cells.hold, cells.allowed, cells.locks, values,
+            tilt, slopes, targets, worth, cells.fixed, cells.hold, cells.allowed, cells.locks,
+            values,
             self.joint.start[room.index], cells.start_mode, labels, schedule,
         )
         return self.column(schedule), cost + self.churn_base_eur + self.linear_base_eur

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from services.optimizer.core.choose import dive, refine, solve_fixed
 from services.optimizer.core.columns import relay_steps
 from services.optimizer.core.coupled import CoupledPricer, HeatPrices, JointArrays
+from services.optimizer.core.coupled_bound import coupled_bound
 from services.optimizer.core.decomposition import Decomposed, WarmColumns
 from services.optimizer.core.house import House
 from services.optimizer.core.lp_rung import BIASES, Relaxation, place, solve_relaxation
@@ -20,6 +21,7 @@ Floats = NDArray[np.float64]
 SEARCH = (0.04, 60)
 SMOOTHING = 0.3
 CORRECTION_ROUNDS = 2
+BOUND_WIDTH_K = 0.04
 REFINE_GROUPS = 4
 WORTH_FRACTION = 1e-4
 """A correction of the reference that gains less than this share of the cost is the last."""
@@ -46,7 +48,9 @@ class CoupledRun:
         self.relaxation = solve_relaxation(house)
         self.prices = heat_prices(house, self.relaxation)
         self.master = Master(house, self.steps)
-        coldest, hottest = temperature_limits(house)
+        self.reach = temperature_limits(house)
+        coldest, hottest = self.reach
+        self.certified = False
         self.pricers = [
             CoupledPricer(
                 house, self.joint, r.index, self.steps,
@@ -58,7 +62,7 @@ class CoupledRun:
         self.warm = warm
         self.best, self.found = 0.0, False
 
-    def run(self, rounds: int, corrections: int) -> Decomposed:
+    def run(self, rounds: int, corrections: int, certify: bool = True) -> Decomposed:
         """Generate columns at a frozen reference, choose, correct the reference; keep the best."""
         duals = self._first_duals()
         start = self.relaxation.duty if self.warm is None else self.warm.relays
@@ -86,8 +90,20 @@ class CoupledRun:
             self._freeze(self.joint.simulate(self.done.relays))
         self.done.columns = self.master.count
         self.done.bound_eur = self.relaxation.bound
-        self.duals = duals
+        if certify:
+            self._certify(duals)
         return self.done
+
+    def _certify(self, duals: Floats) -> None:
+        """The better of the relaxation's bound and the Lagrangian bound with reachable windows."""
+        prices = self.master.prices(duals, np.zeros(len(self.pricers)))
+        bound = coupled_bound(
+            self.house, self.pricers, self.master.base.dual_bound(duals), prices, self.prices,
+            self.reach, self.joint.simulate(self.done.relays), BOUND_WIDTH_K,
+        )
+        self.done.priced += len(self.pricers)
+        if bound is not None and bound > self.done.bound_eur:
+            self.done.bound_eur, self.certified = bound, True
 
     def _offer_rounded(self) -> None:
         """The relaxation's rounded schedules: first columns, and a plan to fall back on."""

@@ -1,4 +1,4 @@
-"""Dantzig-Wolfe planning of rooms that meet only in the power balance: columns, MIP, certificate."""
+"""Dantzig-Wolfe planning of rooms that meet only in the balance: columns, choice, certificate."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ class _Decomposition:
             elif distance < FINE_STOP or fresh == 0:
                 break
         self.effort = FINE
-        self._certify(best_duals)
+        slack = self._certify(best_duals)
         picked, objective, solves = dive(self.master, self._price_one)
         done.lp_solves += solves
         fee = self.house.problem.grid.fixed_fee_eur
@@ -131,7 +131,9 @@ class _Decomposition:
                 self.master, picked, objective, self._price_one, REFINE_GROUPS
             )
             done.lp_solves += solves
-        if objective + fee - done.bound_eur > target_gap * abs(objective + fee):
+        missing = objective + fee - done.bound_eur
+        if missing > target_gap * abs(objective + fee) and slack < 0.5 * missing:
+            # better prices help; where the rooms' own slack is the larger part they would not
             solution, _, _ = self.master.solve()
             done.lp_solves += 1
             self._certify(0.5 * best_duals + 0.5 * solution.duals[:base_rows])
@@ -173,19 +175,25 @@ class _Decomposition:
         self.done.priced += 1
         return self.master.add(room, column)
 
-    def _certify(self, duals: Floats) -> None:
-        """Lagrangian bound at `duals`: the site's dual bound plus each room's true lower bound."""
+    def _certify(self, duals: Floats) -> float:
+        """Lagrangian bound at `duals`: the site's dual bound plus each room's true lower bound.
+
+        Returns how far the rooms' schedules lie above their bounds, EUR.
+        """
+        slack = 0.0
         prices = self.master.prices(duals, np.zeros(len(self.pricers)))
         bound = self.master.base.dual_bound(duals) + self.house.problem.grid.fixed_fee_eur
         for pricer in self.pricers:
             room = pricer.room.index
-            column, _, lower = pricer.certify(
+            column, cost, lower = pricer.certify(
                 prices.on_cost_eur[room], prices.end_slope_eur_per_k[room], self.room_gap
             )
             self.master.add(room, column)
             bound += lower
+            slack += cost - lower
             self.done.priced += 1
         self.done.bound_eur = max(self.done.bound_eur, bound)
+        return slack
 
     def _read(self, picked: list[int]) -> None:
         relays, master = self.done.relays, self.master

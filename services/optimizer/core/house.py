@@ -22,10 +22,9 @@ class RoomArrays:
 
     `transition` (n, nodes, nodes), `heat_k` and `drift_k` (n, nodes) in kelvin per full-on step;
     `neighbour_gain` maps the other room's index to (n, nodes) kelvin per kelvin of its air.
-    `relay_fixed` (n) holds 0, 1 or FREE; `duty_step` (n) marks steps where any duty 0..1 is allowed.
+    `relay_fixed` (n) holds 0, 1 or FREE; `duty_step` (n) marks steps with any duty 0..1.
     `min_on_steps[t]` is how many steps from t on a relay switched on at t must stay on.
-    `free_from[t]` style state is derived from `initial_on` and `held_steps`: the first
-    `held_steps` steps must keep the initial state because its minimum time is not over.
+    The first `held_steps` steps must keep the initial state: its minimum time is not over.
     """
 
     name: str

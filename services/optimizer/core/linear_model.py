@@ -160,7 +160,9 @@ class LinearModel:
             low, high = low.copy(), high.copy()
             low[pinned] = high[pinned] = np.fromiter(fixed.values(), dtype=np.float64)
         builder = helper.ModelBuilderHelper()
-        builder.fill_model_from_sparse_data(low, high, cost, row_low, row_high, self.matrix())
+        builder.fill_model_from_sparse_data(
+            low, high, cost, row_low, row_high, self.matrix()  # type: ignore[arg-type]
+        )
         engine = helper.ModelSolverHelper(solver)
         if solver in _MIP_PARAMETERS:
             for column in np.flatnonzero(integer):

@@ -69,8 +69,8 @@ class Placed:
 def place(house: House, relays: Floats) -> Placed:
     """Best battery, cars, loads and grid for fixed relays; the LP duals price the steps.
 
-    With scenarios the objective is the mix of expectation and tail; the decisions returned are those
-    of the nominal future with cars, loads and the battery's here-and-now steps kept.
+    With scenarios the objective is the mix of expectation and tail; the decisions returned are
+    those of the nominal future with cars, loads and the battery's here-and-now steps kept.
     """
     site, solution, relaxed, solver = _solve_site(house, relays, {})
     shared = [

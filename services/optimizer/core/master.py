@@ -23,7 +23,7 @@ Ints = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Prices:
-    """What the master asks of a room: EUR per on-step, EUR per K of each node at the relays' end."""
+    """What the master asks of a room: EUR per on-step, EUR per K of each node at the end."""
 
     on_cost_eur: Floats
     end_slope_eur_per_k: list[Floats]

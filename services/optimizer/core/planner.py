@@ -8,6 +8,7 @@ import numpy as np
 
 from contracts.planning import Plan, PlanningProblem, Rung, WorkDone
 from services.optimizer.core.assemble import make_plan
+from services.optimizer.core.columns import relay_steps
 from services.optimizer.core.coupled_run import CoupledRun
 from services.optimizer.core.decomposition import WarmColumns, decompose
 from services.optimizer.core.house import House, compile_house
@@ -16,6 +17,9 @@ from services.optimizer.core.lp_rung import lp_plan, place
 
 RESTRICTED_ROUNDS = 3
 EXACT = "this problem exactly: binary relays, minimum times, switching costs (Lagrangian bound)"
+DUALISED = (
+    "this problem: binary relays, two-node rooms, coupling dualised within the reachable windows"
+)
 RELAXED = "this problem: coupled rooms, bound by the LP relaxation (relays as fractions)"
 
 
@@ -59,7 +63,7 @@ def plan(
     steps_down: list[str] = []
     for rung in LADDER[LADDER.index(budget.rung) :]:
         try:
-            if rung == "lp_rounded" or not house.rooms:
+            if rung == "lp_rounded" or not house.rooms or relay_steps(house) == 0:
                 return lp_plan(house, seed=seed, steps_down=tuple(steps_down))
             return _decomposed(house, warm, budget, rung, seed, tuple(steps_down))
         except SolverFailed as failure:
@@ -77,8 +81,9 @@ def _decomposed(
     rounds = budget.pricing_rounds if full else RESTRICTED_ROUNDS
     aligned = align(house, warm.plan) if warm is not None else None
     if house.coupled:
-        found = CoupledRun(house, aligned).run(rounds, budget.corrections if full else 1)
-        certificate = RELAXED
+        run = CoupledRun(house, aligned)
+        found = run.run(rounds, budget.corrections if full else 1, certify=full)
+        certificate = DUALISED if run.certified else RELAXED
     else:
         found = decompose(house, rounds, budget.target_gap if full else np.inf, aligned)
         certificate = EXACT

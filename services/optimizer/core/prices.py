@@ -25,7 +25,7 @@ def build_prices(
     Parameters
     ----------
     tariff : fees, distribution rates with cheap local hours (Czech HDO), VAT, selling fee
-    time_zone : local zone; cheap hours are local wall-clock times, so days of 23 and 25 h come right
+    time_zone : local zone; cheap hours are local wall-clock times, also on days of 23 and 25 h
     spot_start, spot_step_s, spot_eur_per_mwh : day-ahead prices, one per interval, UTC start
     start, step_s : the planning grid, UTC start and seconds
 

@@ -230,7 +230,8 @@ def _battery(
     site: SiteConfig, known: Knowledge, edges: Sequence[datetime], mean_buy: float
 ) -> planning.Battery:
     battery = site.battery
-    assert battery is not None and known.soc is not None
+    assert battery is not None
+    assert known.soc is not None
     forced = tuple(_forced("battery", "power_w", known.overrides, edges))
     return planning.Battery(
         capacity_wh=battery.capacity_wh,

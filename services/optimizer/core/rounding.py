@@ -12,7 +12,7 @@ Ints = NDArray[np.int64]
 
 
 def round_relays(house: House, duty: Floats, target_air_c: Floats, bias: float = 0.5) -> Floats:
-    """Binary relays (rooms, steps) whose simulated air stays near `target_air_c` (rooms, steps + 1).
+    """Relays (rooms, steps) whose simulated air stays near `target_air_c` (rooms, steps + 1).
 
     A relay is on when the air would otherwise end the step more than `1 - bias` of one full
     step's heat below its target; larger `bias` is warmer. Overrides, remaining minimum times,
@@ -47,7 +47,9 @@ def round_relays(house: House, duty: Floats, target_air_c: Floats, bias: float =
         ])
         for index in sorted(range(rooms), key=lambda r: (not forced[r], -need[r], r)):
             room = house.rooms[index]
-            value = _choose(room, step, float(need[index]), bias, int(on[index]), int(locked[index]))
+            value = _choose(
+                room, step, float(need[index]), bias, int(on[index]), int(locked[index])
+            )
             if room.group >= 0:
                 if not forced[index] and value * room.power_kw > free[room.group] + 1e-9:
                     # a locked-off relay never gets here; a free one waits for capacity
@@ -69,7 +71,12 @@ def _choose(
         return float(np.clip(need, 0.0, 1.0))
     if locked > 0:
         return float(on)
-    return 1.0 if need > 1.0 - bias else 0.0
+    wanted = int(need > 1.0 - bias)
+    if wanted != on:
+        hold = int((room.min_on_steps if wanted else room.min_off_steps)[step])
+        if (room.relay_fixed[step : step + hold] == 1 - wanted).any():
+            return float(on)  # an override would cut the minimum time short
+    return float(wanted)
 
 
 def _advance(room: RoomArrays, step: int, value: float, on: Ints, locked: Ints) -> None:

@@ -138,7 +138,8 @@ def _scenario_columns(
     most = _largest_load_kw(house, heat_limit) + scenario.base_kw + scenario.pv_kw
     export_limit = np.full(steps, grid.export_limit_w / 1000.0)
     if grid.export_min_price_eur_per_kwh is not None:
-        export_limit = np.where(scenario.sell < grid.export_min_price_eur_per_kwh, 0.0, export_limit)
+        closed = scenario.sell < grid.export_min_price_eur_per_kwh
+        export_limit = np.where(closed, 0.0, export_limit)
     green = weight * problem.weights.self_consumption_eur_per_kwh * step_h
     import_high = np.minimum(grid.import_limit_w / 1000.0, most)
     export_high = np.minimum(export_limit, most)
@@ -367,10 +368,11 @@ def _phase_rows(
         base = scenario.base_kw * problem.base_load_phase_shares[phase]
         model.put(rows, one[0], base - scenario.pv_kw * problem.pv_phase_shares[phase])
         model.put(rows, columns.curtailed, problem.pv_phase_shares[phase])
-        if problem.battery is not None:
+        if problem.battery is not None and columns.charge is not None:
             share = problem.battery.phase_shares[phase]
             model.put(rows, columns.charge, share)
-            model.put(rows, columns.discharge, -share)
+            if columns.discharge is not None:
+                model.put(rows, columns.discharge, -share)
             model.put(rows, one[0], share * problem.battery.standby_w / 1000.0)
         for ev, arrays in zip(evs, house.evs, strict=True):
             model.put(rows, ev.power, arrays.session.phase_shares[phase])

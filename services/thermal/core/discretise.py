@@ -182,16 +182,8 @@ def discretise(model: HouseModel, step_s: int) -> Discrete:
     augmented[:n, :n] = a * step_s
     augmented[:n, n:] = b * step_s
     powers = expm(augmented)
-    van_loan = np.zeros((2 * n, 2 * n))
-    van_loan[:n, :n] = -a * step_s
-    van_loan[:n, n:] = np.diag(intensity * step_s)
-    van_loan[n:, n:] = a.T * step_s
-    blocks = expm(van_loan) if _is_mild(a, step_s) else None
     transition = np.ascontiguousarray(powers[:n, :n])
-    if blocks is not None:
-        noise = transition @ blocks[:n, n:]
-    else:
-        noise = _noise_by_doubling(a, intensity, step_s)
+    noise = _process_noise(a, intensity, step_s)
     noise = 0.5 * (noise + noise.T)
     drive = np.ascontiguousarray(powers[:n, n:])
     for array in (transition, drive, noise):
@@ -199,13 +191,9 @@ def discretise(model: HouseModel, step_s: int) -> Discrete:
     return Discrete(int(step_s), layout_of(model), transition, drive, noise)
 
 
-def _is_mild(a: Array, step_s: int) -> bool:
-    """Van Loan's block holds exp(-A dt): keep it well inside floating-point range."""
-    return bool(np.abs(np.diag(a)).max() * step_s < 10.0)
-
-
-def _noise_by_doubling(a: Array, intensity: Array, step_s: int) -> Array:
-    """Process noise over a stiff step: exact over a short one, then Q(2t) = A Q(t) A' + Q(t)."""
+def _process_noise(a: Array, intensity: Array, step_s: int) -> Array:
+    """Process noise by Van Loan over a step short enough for exp(-A t), then doubled:
+    Q(2t) = A Q(t) A' + Q(t)."""
     doublings = 0
     short = float(step_s)
     while np.abs(np.diag(a)).max() * short >= 1.0:

@@ -186,17 +186,54 @@ def start_state(parameters: ParameterSet, windows: Windows) -> Array:
     return start
 
 
-def free_runs(
-    a: Array, bu: Array, filtered: Array, windows: Windows
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def _run_free(
+    a_transposed: Array, bu: Array, start: Array, origins: IntArray, horizon: int
 ) -> Array:
-    """States (horizon + 1, origins, n) of the free runs from every origin."""
-    states = np.empty((windows.horizon + 1, len(windows.origins), a.shape[0]))
-    states[0] = filtered[windows.origins]
-    transposed = np.ascontiguousarray(a.T)
-    for h in range(windows.horizon):
-        np.matmul(states[h], transposed, out=states[h + 1])
-        states[h + 1] += bu[windows.origins + h]
+    count, n = start.shape
+    states = np.empty((horizon + 1, count, n))
+    states[0] = start
+    for h in range(horizon):
+        following = np.dot(states[h], a_transposed)
+        for k in range(count):
+            row = origins[k] + h
+            for i in range(n):
+                following[k, i] += bu[row, i]
+        states[h + 1] = following
     return states
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def _run_free_adjoint(
+    a: Array, states: Array, d_error: Array, air: IntArray, origins: IntArray, d_bu: Array
+) -> tuple[Array, Array]:
+    """Gradient with respect to A and to the start states; adds that of bu to `d_bu`."""
+    horizon, count = d_error.shape[0], d_error.shape[1]
+    n = a.shape[0]
+    d_a = np.zeros((n, n))
+    adjoint = np.zeros((count, n))
+    for h in range(horizon, 0, -1):
+        for k in range(count):
+            row = origins[k] + h - 1
+            for r in range(len(air)):
+                adjoint[k, air[r]] += d_error[h - 1, k, r]
+            for i in range(n):
+                d_bu[row, i] += adjoint[k, i]
+        d_a += np.dot(adjoint.T, states[h - 1])
+        adjoint = np.dot(adjoint, a)
+    return d_a, adjoint
+
+
+def free_runs(a: Array, bu: Array, filtered: Array, windows: Windows) -> Array:
+    """States (horizon + 1, origins, n) of the free runs from every origin."""
+    found: Array = _run_free(
+        np.ascontiguousarray(a.T),
+        np.ascontiguousarray(bu),
+        np.ascontiguousarray(filtered[windows.origins]),
+        windows.origins,
+        windows.horizon,
+    )
+    return found
 
 
 def window_errors(parameters: ParameterSet, windows: Windows, states: Array) -> Array:
@@ -239,16 +276,10 @@ def loss_and_gradient(
     root = np.sqrt(1.0 + clean**2)
     data = shape.data_weight * float((weight * (root - 1.0)).sum()) / total_weight
     d_error = shape.data_weight / total_weight * weight * clean / root / shape.delta_c
-    d_a = np.zeros((n, n))
     d_bu = np.zeros_like(bu)
     seed = np.zeros_like(filtered)
-    adjoint = np.zeros((len(windows.origins), n))
-    for h in range(windows.horizon, 0, -1):
-        adjoint[:, air] += d_error[h - 1]
-        d_a += adjoint.T @ states[h - 1]
-        d_bu[windows.origins + h - 1] += adjoint
-        adjoint = adjoint @ a
-    seed[windows.origins] += adjoint
+    d_a, adjoint = _run_free_adjoint(a, states, d_error, air, windows.origins, d_bu)
+    np.add.at(seed, windows.origins, adjoint)
     more_a, more_bu = _observe_adjoint(a, gain, windows.measured, air, filtered, seed)
     d_block = np.zeros_like(block)
     d_block[:n, :n] = d_a + more_a

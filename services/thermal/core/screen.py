@@ -22,6 +22,9 @@ LONG_GAP_S = 12 * 3600
 FASTEST_K_PER_STEP = 6.0
 HEATER_ON_FRACTION = 0.005
 SWAP_LEAST_K = 0.8
+CROSSED_MARGIN, CROSSED_LEAST = 0.2, 0.3
+CROSSED_BLOCK_S = 5 * 86400
+FEWEST_RISES = 48
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,7 @@ def screen(history: History) -> tuple[NDArray[np.bool_], tuple[Finding, ...]]:
     for i, room in enumerate(history.rooms):
         findings += _room_findings(history, i, room, usable)
     findings += _swaps(history, usable)
+    findings += _crossed_heating(history, usable)
     findings += _house_findings(history)
     return usable, tuple(findings)
 
@@ -155,27 +159,22 @@ def _missing_runs(present: NDArray[np.bool_], shortest: int) -> list[tuple[int, 
 
 
 def _swaps(history: History, usable: NDArray[np.bool_]) -> list[Finding]:
-    """Two rooms that jump to each other's level at the same time and stay there.
+    """Two rooms that jump to each other's level at the same time and go on there.
 
-    Both rooms jump by opposite amounts in one step, and each goes on at the level that the other
-    had. The rarer of the two states is removed for both rooms.
+    Both jumps must exceed whatever the rooms' heaters do in a step. The rarer of the two states is
+    removed for both rooms.
     """
     found: list[Finding] = []
     values = np.where(usable, history.temperature_c, np.nan)
-    jumps = _level_jumps(values)
+    jumps = np.diff(values, axis=0, prepend=values[:1])
+    jumps = np.where(np.isfinite(jumps), jumps, 0.0)
+    usual = 1.5 * np.quantile(np.abs(jumps), 0.998, axis=0)
+    large = np.abs(jumps) > np.maximum(usual, SWAP_LEAST_K)
     steps, rooms = values.shape
     for i in range(rooms):
         for j in range(i + 1, rooms):
-            together = np.flatnonzero(
-                (np.abs(jumps[:, i]) > SWAP_LEAST_K)
-                & (np.abs(jumps[:, j]) > SWAP_LEAST_K)
-                & (np.abs(jumps[:, i] + jumps[:, j]) < 0.35 * np.abs(jumps[:, i] - jumps[:, j]))
-            )
-            rows = [
-                int(t)
-                for t in together
-                if _crosses(values, int(t), i, j)
-            ]
+            together = np.flatnonzero(large[:, i] & large[:, j])
+            rows = [int(t) for t in together if _crosses(values, int(t), i, j)]
             if not rows:
                 continue
             edges = [0, *rows, steps]
@@ -185,37 +184,87 @@ def _swaps(history: History, usable: NDArray[np.bool_]) -> list[Finding]:
             bad = parity if parity.sum() <= steps / 2 else ~parity
             usable[bad, i] = False
             usable[bad, j] = False
-            a, b = history.rooms[i], history.rooms[j]
             bad_rows = np.flatnonzero(bad)
-            found.append(
-                Finding("swapped", a, int(bad_rows[0]), int(bad_rows[-1]),
-                        f"{a} and {b}: sensors swapped places at row {rows[0]}; "
-                        f"{bad_rows.size} samples of both removed")
-            )
+            for here, there in ((i, j), (j, i)):
+                found.append(
+                    Finding("swapped", history.rooms[here], int(bad_rows[0]), int(bad_rows[-1]),
+                            f"{history.rooms[here]}: its sensor swapped places with that of "
+                            f"{history.rooms[there]}; {bad_rows.size} samples removed")
+                )
     return found
-
-
-def _level_jumps(values: Array) -> Array:
-    """Difference of every sample to the one before (0 where either is missing)."""
-    jumps = np.zeros_like(values)
-    step = np.diff(values, axis=0)
-    jumps[1:] = np.where(np.isfinite(step), step, 0.0)
-    return jumps
 
 
 def _crosses(values: Array, t: int, i: int, j: int) -> bool:
     """Whether each room continues, after row t, at the level the other had before."""
-    with np.errstate(invalid="ignore"):
-        before = values[max(0, t - 3) : t, [i, j]]
-        after = values[t : t + 3, [i, j]]
-    if before.size == 0 or after.size == 0:
-        return False
-    counts_before, counts_after = np.isfinite(before).sum(0), np.isfinite(after).sum(0)
-    if (counts_before == 0).any() or (counts_after == 0).any():
+    before, after = values[max(0, t - 3) : t, [i, j]], values[t : t + 3, [i, j]]
+    complete = [np.isfinite(part).any(axis=0).all() if part.size else False
+                for part in (before, after)]  # fmt: skip
+    if not all(complete):
         return False
     b, a = np.nanmean(before, axis=0), np.nanmean(after, axis=0)
     gap = abs(b[0] - b[1])
-    return bool(abs(a[0] - b[1]) < 0.3 * gap and abs(a[1] - b[0]) < 0.3 * gap)
+    return bool(abs(a[0] - b[1]) < 0.25 * gap and abs(a[1] - b[0]) < 0.25 * gap)
+
+
+def _crossed_heating(history: History, usable: NDArray[np.bool_]) -> list[Finding]:
+    """Stretches in which two rooms' heaters warm each other's sensor instead of their own.
+
+    In blocks of five days, correlates the change of each heater's mean power over two hours with
+    the rise of every temperature over the same two hours. Flagged blocks are removed for both.
+    """
+    names = [name for name in history.rooms if f"heat_{name}" in history.heat_w]
+    block = round(CROSSED_BLOCK_S / history.step_s)
+    if len(names) < 2:
+        return []
+    flagged: dict[tuple[str, str], list[int]] = {}
+    steps = len(history.epoch_s)
+    starts = sorted({*range(0, max(1, steps - block + 1), block // 2), max(0, steps - block)})
+    for first in starts:
+        last = min(first + block, steps)
+        strength = _heater_strength(history, usable, names, first, last)
+        for k, a in enumerate(names):
+            for m in range(k + 1, len(names)):
+                own = max(strength[k, k], strength[m, m])
+                cross = min(strength[k, m], strength[m, k])
+                if cross > own + CROSSED_MARGIN and cross > CROSSED_LEAST:
+                    flagged.setdefault((a, names[m]), []).append(first)
+    found: list[Finding] = []
+    for (a, b), firsts in flagged.items():
+        for room in (a, b):
+            for first in firsts:
+                usable[first : first + block, history.rooms.index(room)] = False
+        days = (firsts[-1] + block - firsts[0]) * history.step_s / 86400
+        for room, other in ((a, b), (b, a)):
+            found.append(
+                Finding("swapped", room, firsts[0], min(firsts[-1] + block, steps) - 1,
+                        f"{room}: for about {days:.0f} days its sensor follows the heater of "
+                        f"{other} and the other way round; removed, check which sensor is where")
+            )
+    return found
+
+
+def _heater_strength(
+    history: History, usable: NDArray[np.bool_], names: list[str], first: int, last: int
+) -> Array:
+    """(heaters, sensors) correlation of heating changes with temperature rises in rows first..last;
+    0 where it cannot be told."""
+    window = max(1, 7200 // history.step_s)
+    rows = np.arange(first + window, last - window, max(1, 1800 // history.step_s))
+    result = np.zeros((len(names), len(names)))
+    if len(rows) < FEWEST_RISES:
+        return result
+    columns = [history.rooms.index(name) for name in names]
+    values = np.where(usable, history.temperature_c, np.nan)[:, columns]
+    rise = values[rows + window] - values[rows]
+    for k, name in enumerate(names):
+        total = np.concatenate([[0.0], np.cumsum(np.nan_to_num(history.heat_w[f"heat_{name}"]))])
+        change = total[rows + window] - 2.0 * total[rows] + total[rows - window]
+        for m in range(len(names)):
+            both = np.isfinite(rise[:, m])
+            x, y = change[both], rise[both, m]
+            if both.sum() > FEWEST_RISES and x.std() > 0.0 and y.std() > 0.0:
+                result[k, m] = float(np.corrcoef(x, y)[0, 1])
+    return result
 
 
 def _house_findings(history: History) -> list[Finding]:

@@ -7,7 +7,8 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -73,16 +74,15 @@ class Broker:
         self.process.wait()
         self.process = None
 
-    async def ready(self) -> None:
-        for _ in range(200):
+    def ready(self) -> None:
+        """Wait until the MQTT port is open."""
+        for _ in range(500):
             try:
-                _, writer = await asyncio.open_connection("127.0.0.1", self.port)
+                socket.create_connection(("127.0.0.1", self.port), 1).close()
+                return
             except OSError:
-                await asyncio.sleep(0.02)
-                continue
-            writer.close()
-            return
-        raise TimeoutError("nats-server did not open its MQTT port within 4 s")
+                time.sleep(0.02)
+        raise TimeoutError("nats-server did not open its MQTT port within 10 s")
 
 
 def free_port() -> int:
@@ -99,19 +99,34 @@ def nats_server() -> str:
     return found
 
 
-@pytest.fixture
-async def broker(tmp_path: Path) -> AsyncIterator[Broker]:
+def start_broker(folder: Path) -> Broker:
+    """A nats-server with JetStream and MQTT on free ports, its data in ``folder``."""
     mqtt, client = free_port(), free_port()
-    config = tmp_path / "nats.conf"
+    config = folder / "nats.conf"
     config.write_text(
         f"server_name: test\nhost: 127.0.0.1\nport: {client}\n"
-        f'jetstream {{ store_dir: "{tmp_path / "store"}", sync_interval: always }}\n'
+        f'jetstream {{ store_dir: "{folder / "store"}", sync_interval: always }}\n'
         f"mqtt {{ host: 127.0.0.1, port: {mqtt} }}\n"
-        f'log_file: "{tmp_path / "nats.log"}"\n'
+        f'log_file: "{folder / "nats.log"}"\n'
     )
     server = Broker(mqtt, [nats_server(), "-c", str(config)])
     server.start()
-    await server.ready()
+    server.ready()
+    return server
+
+
+@pytest.fixture(scope="session")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+    """One broker for all tests that leave it running."""
+    server = start_broker(tmp_path_factory.mktemp("broker"))
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def own_broker(tmp_path: Path) -> Iterator[Broker]:
+    """A broker that the test may stop and start."""
+    server = start_broker(tmp_path)
     yield server
     if server.process is not None:
         server.stop()

@@ -75,7 +75,7 @@ async def test_a_limit_holds_for_its_lease_and_then_the_wallbox_s_own_default(tr
     await twin.publish(seen(plugged=plugged))
     until = START + 15 * MINUTE
     assert twin.current_a(START) is None
-    assert await charger.apply(10_049, until, "c-1") is True
+    assert await charger.apply(10_099, until, "c-1") is True
     assert twin.current_a(START) == 10.0, "rounded down to 0.1 A"
     assert (await charger.read_back()).value == 10_000
     assert await charger.apply(0, until, "c-2") is True
@@ -105,6 +105,7 @@ async def test_a_lease_that_is_over_is_refused(trio):
     twin, charger, _ = trio
     await twin.publish(seen())
     assert await charger.apply(6_000, START, "c-1") is False
+    assert await charger.apply(-6_000, START + MINUTE, "c-2") is False
     assert twin.profiles == {}
 
 
@@ -145,6 +146,33 @@ async def test_a_silent_charger_is_named_within_two_seconds(trio):
     twin._link.route_message = lambda message: asyncio.sleep(0)
     with pytest.raises(DeviceUnavailable, match="SetChargingProfile"):
         await asyncio.wait_for(charger.apply(6_000, START + MINUTE, "c-1"), 3)
+
+
+@pytest.mark.parametrize(
+    ("answer", "lost"),
+    [
+        ('[3,"{id}",{}]', True),
+        ('[3,"{id}",{"status":"Perhaps"}]', True),
+        ('[3,"{id}",{"status":"Rejected"}]', False),
+        ('[4,"{id}","GenericError","",{}]', False),
+    ],
+)
+async def test_an_answer_that_ocpp_does_not_know_accepts_nothing(trio, answer, lost):
+    twin, charger, _ = trio
+    await twin.publish(seen())
+    link = twin._link
+
+    async def reply(message):
+        asked = json.loads(message)
+        if asked[0] == 2:
+            await link._connection.send(answer.replace("{id}", asked[1]))
+
+    link.route_message = reply
+    if lost:
+        with pytest.raises(DeviceUnavailable, match="SetChargingProfile"):
+            await charger.apply(6_000, START + MINUTE, "c-1")
+    else:
+        assert await charger.apply(6_000, START + MINUTE, "c-1") is False
 
 
 async def test_strangers_and_wrong_passwords_stay_outside():

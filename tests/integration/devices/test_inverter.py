@@ -126,8 +126,13 @@ async def test_a_lease_of_less_than_a_minute_is_refused(pair):
     assert await inverter.battery.apply(3_000, START + timedelta(seconds=59), "c-1") is False
     assert await inverter.battery.apply(3_000, START - MINUTE, "c-2") is False
     assert twin.battery_power_w(START) is None
-    with pytest.raises(ValueError, match="a day or more"):
-        await inverter.battery.apply(3_000, START + timedelta(days=1), "c-3")
+
+
+async def test_a_lease_of_days_is_cut_to_less_than_one(pair):
+    twin, inverter = pair
+    assert await inverter.battery.apply(3_000, START + timedelta(days=3), "c-1")
+    powers = [twin.battery_power_w(START + i * MINUTE) for i in range(24 * 60)]
+    assert powers == [3_000.0] * (24 * 60 - 2) + [None] * 2
 
 
 async def test_slots_do_not_return_tomorrow_when_somebody_tidies(pair):
@@ -182,6 +187,7 @@ async def test_the_export_limit_is_set_and_put_back(pair):
     assert twin.export_limit_w() == 4_320.0
     await inverter.tidy(until)
     assert twin.export_limit_w() == 9_000.0
+    assert await inverter.export_limit.apply(-1, until, "c-2") is False
 
 
 async def test_the_twin_refuses_what_the_protocol_refuses(pair):
@@ -259,3 +265,28 @@ def test_a_rate_never_exceeds_the_power_asked(value):
         assert 0 < setting.rate_percent * 50 <= -value
     else:
         assert setting.rate_percent == 0
+
+
+class SlowTwin(GrowattTwin):
+    """Answers its first request 2.4 s late."""
+
+    late = False
+
+    async def _serve(self, *request):
+        if not self.late:
+            self.late = True
+            await asyncio.sleep(2.4)
+        return await super()._serve(*request)
+
+
+async def test_a_late_answer_does_not_meet_the_next_request():
+    twin = SlowTwin(6_000, 5_000, 10_000)
+    await twin.connect()
+    await twin.publish(FakeObservation())
+    inverter = GrowattInverter("127.0.0.1", twin.port, config())
+    with pytest.raises(DeviceUnavailable):
+        await inverter.read()
+    await asyncio.sleep(0.6)
+    assert (await inverter.read()).pv_w == 1234.5
+    await inverter.close()
+    await twin.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
 from datetime import timedelta
@@ -68,6 +69,7 @@ async def test_a_lease_that_is_over_is_refused(pair):
     twin, miniserver = pair
     await twin.publish(FakeObservation())
     assert await miniserver.relay("living").apply(1, START, "late") is False
+    assert await miniserver.relay("living").apply(2, START + MINUTE, "two") is False
     assert twin.actuation(START)["living"] is None
 
 
@@ -158,6 +160,19 @@ async def test_a_missing_clock_is_named(pair):
         await miniserver.wait_for_clock(START + 60 * MINUTE, 0.2)
 
 
+async def test_an_update_that_began_before_we_listened_is_not_complete(broker):
+    miniserver = LoxoneMiniserver("home", ROOMS, "127.0.0.1", broker.port)
+    await miniserver.connect()
+    async with aiomqtt.Client("127.0.0.1", broker.port) as stranger:
+        await stranger.publish("loxone/home/clock", "2026-01-15T06:00:00Z")
+        with pytest.raises(DeviceUnavailable, match="no clock"):
+            await miniserver.wait_for_clock(START, 0.3)
+        await stranger.publish("loxone/home/state", '{"time": "2026-01-15T06:01:00Z"}')
+        await stranger.publish("loxone/home/clock", "2026-01-15T06:01:00Z")
+        await miniserver.wait_for_clock(START + MINUTE, 2)
+    await miniserver.close()
+
+
 async def test_no_echo_is_a_lost_device(broker):
     miniserver = LoxoneMiniserver("home", ROOMS, "127.0.0.1", broker.port)
     await miniserver.connect()
@@ -178,11 +193,14 @@ async def test_a_gateway_that_starts_later_gets_the_last_states(broker):
     await twin.close()
 
 
-async def test_a_lost_broker_is_named_and_both_sides_come_back(pair, broker, eventually):
-    twin, miniserver = pair
+async def test_a_lost_broker_is_named_and_both_sides_come_back(own_broker, eventually):
+    twin = LoxoneTwin("home", ROOMS, "127.0.0.1", own_broker.port)
+    miniserver = LoxoneMiniserver("home", ROOMS, "127.0.0.1", own_broker.port)
+    await twin.connect()
+    await miniserver.connect()
     await twin.publish(FakeObservation())
     await miniserver.wait_for_clock(START, 2)
-    broker.stop()
+    own_broker.stop()
     await eventually(lambda: not miniserver._link.connected, "the loss")
     with pytest.raises(DeviceUnavailable, match=r"loxone at mqtt://127\.0\.0\.1"):
         await miniserver.read()
@@ -190,9 +208,11 @@ async def test_a_lost_broker_is_named_and_both_sides_come_back(pair, broker, eve
         await miniserver.relay("living").apply(1, START + MINUTE, "c-1")
     await eventually(lambda: twin._client is None, "the loss at the twin")
     assert await twin.publish(FakeObservation(START + MINUTE)) is False
-    broker.start()
-    await broker.ready()
+    own_broker.start()
+    await asyncio.to_thread(own_broker.ready)
     await eventually(lambda: twin._client is not None and miniserver._link.connected, "both back")
     await twin.publish(FakeObservation(START + 2 * MINUTE))
     await miniserver.wait_for_clock(START + 2 * MINUTE, 2)
     assert await miniserver.relay("living").apply(1, START + 9 * MINUTE, "c-2") is True
+    await miniserver.close()
+    await twin.close()

@@ -39,7 +39,9 @@ class TestPhysics:
 
     def test_polar_night_and_polar_day(self) -> None:
         north = Location(69.6, 18.9)
-        winter = pv_physics(grid(epoch(2025, 12, 20), 96), north, [SOUTH], Weather(cloud_cover=np.zeros(96)))
+        winter = pv_physics(
+            grid(epoch(2025, 12, 20), 96), north, [SOUTH], Weather(cloud_cover=np.zeros(96))
+        )
         assert np.all(winter.p90 == 0.0)
         assert sun_path(grid(epoch(2025, 6, 20), 96), 900, north).up.all()
 
@@ -71,12 +73,15 @@ class TestPhysics:
     def test_missing_columns_are_derived_and_flagged(self) -> None:
         times = grid(epoch(2025, 6, 21), 96)
         assert "weather-missing" in pv_physics(times, PRAGUE, [SOUTH], Weather()).flags
-        assert "cloud-cover-only" in pv_physics(
-            times, PRAGUE, [SOUTH], Weather(cloud_cover=np.full(96, 50.0))
-        ).flags
+        assert (
+            "cloud-cover-only"
+            in pv_physics(times, PRAGUE, [SOUTH], Weather(cloud_cover=np.full(96, 50.0))).flags
+        )
         ghi = np.full(96, 300.0)
         ghi[40:60] = np.nan
-        patched = pv_physics(times, PRAGUE, [SOUTH], Weather(ghi=ghi, cloud_cover=np.full(96, 20.0)))
+        patched = pv_physics(
+            times, PRAGUE, [SOUTH], Weather(ghi=ghi, cloud_cover=np.full(96, 20.0))
+        )
         assert not np.isnan(patched.p50).any()
 
     def test_components_rebuild_global(self) -> None:
@@ -84,7 +89,9 @@ class TestPhysics:
         sun = sun_path(times, 900, PRAGUE)
         cosine = np.maximum(np.cos(np.radians(sun.zenith_deg)), 0)
         dni, dhi = np.full(96, 600.0), np.full(96, 100.0)
-        given_all = pv_physics(times, PRAGUE, [SOUTH], Weather(ghi=dni * cosine + dhi, dni=dni, dhi=dhi))
+        given_all = pv_physics(
+            times, PRAGUE, [SOUTH], Weather(ghi=dni * cosine + dhi, dni=dni, dhi=dhi)
+        )
         without_ghi = pv_physics(times, PRAGUE, [SOUTH], Weather(dni=dni, dhi=dhi))
         np.testing.assert_allclose(given_all.p50, without_ghi.p50, rtol=1e-12)
 
@@ -133,7 +140,9 @@ class TestCalendar:
         assert np.sum(back != times) <= 1  # the repeated hour of October
 
     def test_holiday_and_bridge_day(self) -> None:
-        thursday = calendar(np.array([epoch(2025, 5, 1, 12), epoch(2025, 5, 2, 12)]), "Europe/Prague", "CZ")
+        thursday = calendar(
+            np.array([epoch(2025, 5, 1, 12), epoch(2025, 5, 2, 12)]), "Europe/Prague", "CZ"
+        )
         assert thursday.holiday.tolist() == [True, False]
         assert thursday.bridge.tolist() == [False, True]
         assert thursday.day_kind.tolist() == [2, 1]
@@ -178,9 +187,7 @@ class TestSeasonalLoad:
         past = grid(now - 14 * 86400, 14 * 96)
         both = grid(now - 14 * 86400, 16 * 96)
         clean = seasonal_load(grid(now, 96), past, np.full(len(past), 500.0))
-        leaky = seasonal_load(
-            grid(now, 96), both, np.where(both < now, 500.0, 9e9)
-        )
+        leaky = seasonal_load(grid(now, 96), both, np.where(both < now, 500.0, 9e9))
         np.testing.assert_array_equal(clean.p90, leaky.p90)
 
     def test_gaps_are_flagged_and_not_zero(self) -> None:
@@ -219,7 +226,9 @@ class TestSeasonalPrice:
         now = epoch(2025, 3, 31)
         past = grid(now - 60 * 86400, 60 * 24, 3600)
         times = grid(now, 48, 3600)
-        bands = seasonal_price(times, past, self.weekly(past), step_s=3600, time_zone="Europe/Prague")
+        bands = seasonal_price(
+            times, past, self.weekly(past), step_s=3600, time_zone="Europe/Prague"
+        )
         np.testing.assert_allclose(bands.p50, self.weekly(times))
 
     def test_market_that_changes_from_hours_to_quarters(self) -> None:

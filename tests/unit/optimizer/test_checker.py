@@ -27,7 +27,9 @@ def _bump(values, index, by):
     return (*values[:index], values[index] + by, *values[index + 1:])
 
 
-@pytest.mark.parametrize("fault", ["relay", "air", "soc", "grid", "cost", "curtail", "bound", "both"])
+@pytest.mark.parametrize(
+    "fault", ["relay", "air", "soc", "grid", "cost", "curtail", "bound", "both"]
+)
 def test_the_checker_notices_planted_faults(fault):
     problem = small_house(6, rooms=1)
     assert problem.battery is not None

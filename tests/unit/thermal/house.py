@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -51,7 +53,7 @@ def true_house(rooms: int = 3) -> HouseModel:
         ),
         couplings=tuple(
             Coupling(room_a=a, room_b=b, conductance_w_per_k=25.0)
-            for a, b in zip(names, names[1:], strict=False)
+            for a, b in pairwise(names)
         ),
         latitude_deg=LATITUDE,
         longitude_deg=LONGITUDE,

@@ -110,8 +110,10 @@ def label_pass(
                     price = switch_cost
                 u = 1.0 if on else 0.0
                 ta, tm = air[now, label], mass[now, label]
-                x = transition[t, 0, 0] * ta + transition[t, 0, 1] * tm + heat[t, 0] * u + drift[t, 0]
-                y = transition[t, 1, 0] * ta + transition[t, 1, 1] * tm + heat[t, 1] * u + drift[t, 1]
+                x = transition[t, 0, 0] * ta + transition[t, 0, 1] * tm
+                x += heat[t, 0] * u + drift[t, 0]
+                y = transition[t, 1, 0] * ta + transition[t, 1, 1] * tm
+                y += heat[t, 1] * u + drift[t, 1]
                 c = cost[now, label] + price + on_cost[t] * u + linear[t] * x
                 c += penalty_low[t] * max(comfort_low[t] - x, 0.0)
                 c += penalty_high[t] * max(x - comfort_high[t], 0.0)

@@ -11,7 +11,10 @@ from .one_node import (
     DECAY,
     DRIFT,
     GAIN,
+    HIGH_IS_END,
+    LOW_IS_END,
     ROW_AT,
+    ROW_ENDS,
     ROW_FIRST,
     ROW_HIGH,
     ROW_LAST,
@@ -66,11 +69,11 @@ def next_nodes(
     """Rows of a level: nodes of the living temperatures and `margin` nodes more, by (step, state).
 
     They never leave what can be reached, nor (halvings > 0) the nodes of the rows `coarse`, which
-    are 2**halvings times coarser. Fills ROW_LOW and ROW_HIGH (low > high: none); also returns how
+    are 2**halvings times coarser. Fills ROW_LOW, ROW_HIGH (low > high: none) and ROW_ENDS; also returns how
     many nodes that is.
     """
     n = offset.size
-    rows = np.zeros((n, 2, 5), np.int64)
+    rows = np.zeros((n, 2, 6), np.int64)
     count = 0
     for t in range(n):
         bottom = math.floor((reach_low[t] - offset[t]) / spacing[t])
@@ -91,6 +94,8 @@ def next_nodes(
                 last = min(last, coarse[t, s, ROW_HIGH] << halvings)
             if first <= last:
                 rows[t, s, ROW_LOW], rows[t, s, ROW_HIGH] = first, last
+                ends = LOW_IS_END if first == bottom else 0
+                rows[t, s, ROW_ENDS] = ends + (HIGH_IS_END if last == top else 0)
                 count += last - first + 1
     return rows, count
 

@@ -21,6 +21,7 @@ from .shift_grid import (
     add_falling_kink,
     add_line,
     add_rising_kink,
+    combine_levels,
     continue_straight,
     minimum_into,
     refine,
@@ -28,7 +29,8 @@ from .shift_grid import (
 )
 
 DECAY, GAIN, DRIFT, ON_COST, LOW, HIGH, PENALTY_LOW, PENALTY_HIGH = range(8)
-ROW_LOW, ROW_HIGH, ROW_FIRST, ROW_LAST, ROW_AT = range(5)
+ROW_LOW, ROW_HIGH, ROW_FIRST, ROW_LAST, ROW_AT, ROW_ENDS = range(6)
+LOW_IS_END, HIGH_IS_END = 1, 2  # bits of ROW_ENDS: nothing can be reached beyond that node
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
@@ -149,6 +151,16 @@ def lower_pass(
                 lead = first - (coarse_rows[t, s, ROW_FIRST] << halvings)
                 refine(row[:inner], source, lead, halvings)
                 refine(row[inner + count :], source, lead + inner + count, halvings)
+                if count > 0:
+                    other = trial[:count]
+                    refine(other, source, lead + inner, halvings)
+                    ends = rows[t, s, ROW_ENDS]
+                    combine_levels(
+                        row[inner : inner + count],
+                        other,
+                        ends & LOW_IS_END != 0,
+                        ends & HIGH_IS_END != 0,
+                    )
             else:
                 continue_straight(row, inner, count)
     return work

@@ -9,7 +9,7 @@ import numpy as np
 from . import labels, layout, one_node, schedules, search
 from .room import Corridor, FloatArray, IntArray, RoomPriced, RoomPricing, terminal_as_cost
 from .scratch import Scratch
-from .search import Level, Search, checked_price
+from .search import Level, Search, checked_price, levels_before_judging
 
 COARSE_SPACING_K = 0.1
 """Node distance of the first level; it covers everything the room can reach."""
@@ -84,6 +84,8 @@ def price_rooms(
 class _OneNodeSearch(Search):
     """See Search; the room after the relay's first lock, and the frame of its grids."""
 
+    slack_shares = (0.25, 1.0, 4.0)
+
     def __init__(
         self,
         room: RoomPricing,
@@ -117,6 +119,7 @@ class _OneNodeSearch(Search):
         self.offset, self.spacing, self.doubling, self.reach_low, self.reach_high = layout.frame(
             begin, self.start_c, COARSE_SPACING_K, fixed, self.steps
         )
+        self.patience = levels_before_judging(COARSE_SPACING_K, room.gain_on_k)
         self.common = (self.ahead, self.steps, self.terminal, self.switch_cost, self.offset)
 
     def simulate(self, schedule: IntArray) -> tuple[float, FloatArray]:
@@ -129,7 +132,7 @@ class _OneNodeSearch(Search):
         everywhere = np.full((self.offset.size, 2), np.inf)
         rows, count = layout.next_nodes(
             self.begin, self.offset, self.spacing, self.reach_low, self.reach_high, -everywhere,
-            everywhere, 0, 0, np.empty((0, 2, 5), np.int64),
+            everywhere, 0, 0, np.empty((0, 2, 6), np.int64),
         )  # fmt: skip
         return self.spacing, rows, count
 

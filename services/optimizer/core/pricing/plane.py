@@ -69,6 +69,31 @@ def refine_plane(
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
+def refine_frame(
+    out: FloatArray,
+    source: FloatArray,
+    lead0: int,
+    lead1: int,
+    halvings: int,
+    inner0: int,
+    across: int,
+    inner1: int,
+    up: int,
+) -> None:
+    """`refine_plane` for all nodes but the rectangle of up x across nodes at (inner1, inner0)."""
+    if across == 0 or up == 0:
+        refine_plane(out, source, lead0, lead1, halvings, halvings)
+        return
+    top = inner1 + up
+    right = inner0 + across
+    refine_plane(out[:inner1], source, lead0, lead1, halvings, halvings)
+    refine_plane(out[top:], source, lead0, lead1 + top, halvings, halvings)
+    middle = out[inner1:top]
+    refine_plane(middle[:, :inner0], source, lead0, lead1 + inner1, halvings, halvings)
+    refine_plane(middle[:, right:], source, lead0 + right, lead1 + inner1, halvings, halvings)
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
 def add_oblique_line(out: FloatArray, at_zero: float, slope0: float, slope1: float) -> None:
     """Add ``at_zero + slope0 * i + slope1 * j`` at node (j, i) (exact)."""
     for j in range(out.shape[0]):
@@ -144,3 +169,44 @@ def continue_plane(plane: FloatArray, inner0: int, across: int, inner1: int, up:
         column[:] = plane[:, i]
         continue_straight(column, inner1, up)
         plane[:, i] = column
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def combine_planes(
+    out: FloatArray,
+    coarse: FloatArray,
+    free_left: bool,
+    free_right: bool,
+    free_bottom: bool,
+    free_top: bool,
+) -> None:
+    """`shift_grid.combine_levels` for planes; `coarse` is used up.
+
+    Over a cell the lead of one bound over the other runs over an interval [m, M]; the bilinear
+    chord of the larger bound lies at most -m * M / (M - m) above it (as in add_oblique_kink).
+    """
+    up, across = out.shape
+    for j in range(up):
+        for i in range(across):
+            lead = out[j, i] - coarse[j, i]
+            coarse[j, i] = lead
+            out[j, i] -= min(lead, 0.0)
+    below = np.zeros(across + 1)
+    above = np.zeros(across + 1)
+    for j in range(up):
+        above[:] = 0.0
+        if j < up - 1:
+            for i in range(across - 1):
+                a, b = coarse[j, i], coarse[j, i + 1]
+                c, d = coarse[j + 1, i], coarse[j + 1, i + 1]
+                low = min(min(a, b), min(c, d))
+                high = max(max(a, b), max(c, d))
+                if low < 0.0 < high:
+                    above[i + 1] = -low * high / (high - low)
+        for i in range(across):
+            excess = max(max(below[i], below[i + 1]), max(above[i], above[i + 1]))
+            size = abs(coarse[j, i])
+            ring = (i == 0 and not free_left) or (i == across - 1 and not free_right)
+            ring = ring or (j == 0 and not free_bottom) or (j == up - 1 and not free_top)
+            out[j, i] -= max(excess, size) if ring else excess
+        below, above = above, below

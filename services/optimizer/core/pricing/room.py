@@ -33,8 +33,8 @@ class RoomPricing:
             end of the horizon is let go.
         relay_on_at_start: relay state before step 0.
         steps_in_state_at_start: how long it has been in that state.
-        relay_fixed: [n] -1 free, 0 or 1 ordered; empty: all free. An order goes before a minimum time; a free switch
-            is not allowed when an order would cut its minimum run short.
+        relay_fixed: [n] -1 free, 0 or 1 ordered; empty: all free. An order goes before a minimum
+            time; a free switch is not allowed when an order would cut its minimum run short.
         terminal_temperature_c, terminal_value_eur: [k] break points of the value of the final
             temperature T[n], concave, continued in straight lines outside; k = 0: no value,
             k = 1: a constant.

@@ -20,9 +20,8 @@ FINEST_LEVEL = 12
 MARGIN_COARSE_NODES = 2
 """Coarse nodes added on both sides of the living temperatures before refining them."""
 
-SLACK_SHARES = (0.25, 1.0, 4.0)
-"""Labels above the incumbent by this share of the gap still mark temperatures worth refining; the
-next share is tried when the bound stands still."""
+NODES_PER_GAIN = 16.0
+"""How close the nodes must be before a bound that stands still means anything."""
 
 STANDS_STILL = 0.75
 """Two levels that leave more than this share of the gap mean that the corridor is too narrow."""
@@ -44,6 +43,14 @@ class Level(NamedTuple):
 
 class Search(ABC):
     """Levels of the grid, the incumbent schedule and the best bound so far."""
+
+    slack_shares: tuple[float, ...]
+    """Labels above the incumbent by this share of the gap still mark temperatures worth refining;
+    the next share is tried when the bound stands still. Found by bench/pricing.py."""
+
+    patience: int
+    """Levels before the bound is judged: nodes must be close against what a step with the relay on
+    adds, or interpolation amounts to relays on by halves, whose cost no finer grid raises."""
 
     def __init__(
         self,
@@ -67,7 +74,7 @@ class Search(ABC):
         self.cost, self.temperatures = self.simulate(self.schedule)
         self.bound = -np.inf
         self.nodes = 0
-        self.slack_share = SLACK_SHARES[0]
+        self.slack_share = self.slack_shares[0]
         self.living: list[tuple[FloatArray, FloatArray]] = []
         self.known: tuple[tuple[FloatArray, FloatArray], ...] = ()
         if corridor is not None:
@@ -113,8 +120,8 @@ class Search(ABC):
         if self.begin == self.schedule.size:
             self.bound = self.cost - self._rounding()
             return
-        attempts = [(self.known, SLACK_SHARES[0])] if self.known else []
-        attempts += [((), share) for share in SLACK_SHARES]
+        attempts = [(self.known, self.slack_shares[0])] if self.known else []
+        attempts += [((), share) for share in self.slack_shares]
         for self.known, self.slack_share in attempts:
             if not self._descend(gap_fraction, max_nodes):
                 break
@@ -136,7 +143,8 @@ class Search(ABC):
             if self.cost - self.bound <= wanted:
                 return False
             depth = len(gaps)
-            if depth > FINEST_LEVEL or (depth > 3 and gaps[-1] > STANDS_STILL * gaps[-3]):
+            still = depth > self.patience and gaps[-1] > STANDS_STILL * gaps[-3]
+            if depth > FINEST_LEVEL or still:
                 return True
             if 2 < depth <= len(self.known) + 1 and gaps[-1] > KNOWN_FAILS * gaps[-2]:
                 return True
@@ -189,6 +197,14 @@ class Search(ABC):
         schedule = self.schedule.astype(np.uint8)
         corridor = Corridor(tuple(self.living), schedule)
         return RoomPriced(schedule, self.cost, self.bound, self.temperatures, self.nodes, corridor)
+
+
+def levels_before_judging(spacing: float, gain: FloatArray) -> int:
+    """Levels until NODES_PER_GAIN nodes fit into the median step of a relay that is on."""
+    step = float(np.median(np.abs(gain)))
+    if step <= 0.0:
+        return 3
+    return int(np.clip(np.ceil(np.log2(NODES_PER_GAIN * spacing / step)), 2, FINEST_LEVEL - 2)) + 1
 
 
 def checked_price(price_eur_per_kwh_on: FloatArray, steps: int) -> FloatArray:

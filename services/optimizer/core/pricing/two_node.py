@@ -20,7 +20,9 @@ from numba import njit
 from .plane import (
     add_oblique_kink,
     add_oblique_line,
+    combine_planes,
     continue_plane,
+    refine_frame,
     refine_plane,
     shift_plane,
 )
@@ -29,7 +31,8 @@ from .shift_grid import minimum_into
 
 DECAY, GAIN, DRIFT, ON_COST, LOW, HIGH, PENALTY_LOW, PENALTY_HIGH = 0, 2, 4, 6, 7, 8, 9, 10
 # Columns of a row: nodes computed (low, high) and held (first, last) by axis, and its place.
-LOW0, HIGH0, LOW1, HIGH1, FIRST0, LAST0, FIRST1, LAST1, AT = range(9)
+LOW0, HIGH0, LOW1, HIGH1, FIRST0, LAST0, FIRST1, LAST1, AT, ENDS = range(10)
+# Bits of ENDS: nothing can be reached beyond the low (1, 4) or high (2, 8) node of axis 0, axis 1.
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
@@ -145,11 +148,17 @@ def lower_pass(
                 coarse_tall = below[LAST1] - below[FIRST1] + 1
                 size = coarse_wide * coarse_tall
                 source = coarse_values[below[AT] : below[AT] + size]
-                refine_plane(
-                    plane, source.reshape(coarse_tall, coarse_wide),
+                refine_frame(
+                    plane,
+                    source.reshape(coarse_tall, coarse_wide),
                     row[FIRST0] - (below[FIRST0] << halvings),
-                    row[FIRST1] - (below[FIRST1] << halvings), halvings, halvings,
-                )  # fmt: skip
+                    row[FIRST1] - (below[FIRST1] << halvings),
+                    halvings,
+                    row[LOW0] - row[FIRST0],
+                    across if up > 0 else 0,
+                    row[LOW1] - row[FIRST1],
+                    up if across > 0 else 0,
+                )
             if across == 0 or up == 0:
                 continue
             work += across * up
@@ -177,6 +186,25 @@ def lower_pass(
                 empty = False
             inner0 = row[LOW0] - row[FIRST0]
             inner1 = row[LOW1] - row[FIRST1]
+            if halvings > 0:
+                other = half[: across * up].reshape(up, across)
+                refine_plane(
+                    other,
+                    source.reshape(coarse_tall, coarse_wide),
+                    row[LOW0] - (below[FIRST0] << halvings),
+                    row[LOW1] - (below[FIRST1] << halvings),
+                    halvings,
+                    halvings,
+                )
+                ends = row[ENDS]
+                combine_planes(
+                    best.reshape(up, across),
+                    other,
+                    ends & 1 != 0,
+                    ends & 2 != 0,
+                    ends & 4 != 0,
+                    ends & 8 != 0,
+                )
             plane[inner1 : inner1 + up, inner0 : inner0 + across] = best.reshape(up, across)
             if halvings == 0:
                 continue_plane(plane, inner0, across, inner1, up)

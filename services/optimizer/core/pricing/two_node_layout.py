@@ -8,7 +8,7 @@ import numpy as np
 from numba import njit
 
 from .room import FloatArray, IntArray
-from .two_node import AT, DECAY, DRIFT, FIRST0, GAIN, HIGH0, LAST0, LOW0
+from .two_node import AT, DECAY, DRIFT, ENDS, FIRST0, GAIN, HIGH0, LAST0, LOW0
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
@@ -60,7 +60,7 @@ def next_nodes(
 ) -> tuple[IntArray, int]:
     """Boxes of a level around the living modes [n+1, 2, 2]; as `layout.next_nodes`, by axis."""
     n = offset.shape[0]
-    rows = np.zeros((n, 2, 9), np.int64)
+    rows = np.zeros((n, 2, 10), np.int64)
     count = 0
     for t in range(n):
         for s in range(2):
@@ -73,6 +73,7 @@ def next_nodes(
                 base = offset[t, axis]
                 low = math.floor((reach_low[t, axis] - base) / distance)
                 high = math.ceil((reach_high[t, axis] - base) / distance)
+                bottom, top = low, high
                 if alive_low[t, s, axis] > -np.inf:
                     cell = math.floor((alive_low[t, s, axis] - base) / distance)
                     low = max(low, cell - margin)
@@ -84,6 +85,8 @@ def next_nodes(
                     high = min(high, coarse[t, s, HIGH0 + 2 * axis] << halvings)
                 rows[t, s, LOW0 + 2 * axis], rows[t, s, HIGH0 + 2 * axis] = low, high
                 size *= max(0, high - low + 1)
+                ends = (1 if low == bottom else 0) + (2 if high == top else 0)
+                rows[t, s, ENDS] += ends << 2 * axis
             count += size
     return rows, count
 

@@ -7,10 +7,10 @@ import numpy as np
 from . import schedules, search, two_node, two_node_labels, two_node_layout
 from .room import Corridor, FloatArray, IntArray, RoomPriced, terminal_as_cost
 from .scratch import Scratch
-from .search import Level, Search, checked_price
+from .search import Level, Search, checked_price, levels_before_judging
 from .two_node_room import TwoNodeRoomPricing, split_modes
 
-COARSE_SPACING_K = np.array([0.2, 0.4])
+COARSE_SPACING_K = np.array([0.15, 0.25])
 """Node distances of the first level, slow and fast mode, in K of air."""
 
 
@@ -18,8 +18,8 @@ def price_room_two_node(
     room: TwoNodeRoomPricing,
     price_eur_per_kwh_on: FloatArray,
     *,
-    gap_fraction: float = 2e-3,
-    max_nodes: int = 20_000_000,
+    gap_fraction: float = 1e-2,
+    max_nodes: int = 10_000_000,
     corridor: Corridor | None = None,
     scratch: Scratch | None = None,
 ) -> RoomPriced:
@@ -36,6 +36,8 @@ def price_room_two_node(
 
 class _TwoNodeSearch(Search):
     """See Search; the room in its modes after the relay's first lock."""
+
+    slack_shares = (0.1, 0.5, 2.0)
 
     def __init__(
         self,
@@ -79,6 +81,9 @@ class _TwoNodeSearch(Search):
         self.offset, self.spacing, self.doubling, self.reach_low, self.reach_high = (
             two_node_layout.frame(begin, self.start, COARSE_SPACING_K, fixed, self.steps)
         )
+        self.patience = levels_before_judging(
+            float(COARSE_SPACING_K[0]), self.steps[:, two_node.GAIN]
+        )
         self.common = (self.ahead, *equations, self.switch_cost, self.offset)
 
     def simulate(self, schedule: IntArray) -> tuple[float, FloatArray]:
@@ -91,7 +96,7 @@ class _TwoNodeSearch(Search):
         everywhere = np.full((self.offset.shape[0], 2, 2), np.inf)
         rows, count = two_node_layout.next_nodes(
             self.begin, self.offset, self.spacing, self.reach_low, self.reach_high, -everywhere,
-            everywhere, 0, 0, np.empty((0, 2, 9), np.int64),
+            everywhere, 0, 0, np.empty((0, 2, 10), np.int64),
         )  # fmt: skip
         return self.spacing, rows, count
 

@@ -1,0 +1,160 @@
+"""Files of the commands: recorded series as CSV, site files, and a folder as a model store."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, MutableMapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import yaml
+
+from services.forecast.core.bands import FloatArray, IntArray, step_of
+from services.forecast.core.place import Place, place_from_mapping
+from services.forecast.core.price_seasonal import price_at
+from services.forecast.core.series import Dataset, Series, WeatherRuns, regular, weather_runs
+from services.forecast.core.solar import sun_path
+
+TARGETS = {"pv": "pv_w", "load": "load_w", "price": "price_eur_mwh"}
+WEATHER = (
+    "ghi", "dni", "dhi", "temp_air", "wind_speed", "cloud_cover", "relative_humidity",
+)  # fmt: skip
+
+
+def read_place(path: Path | None) -> Place:
+    """A site file (YAML or JSON) as a `Place`; nothing known without one."""
+    if path is None:
+        return Place()
+    text = path.read_text()
+    raw = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
+    if not isinstance(raw, dict):
+        raise ValueError(f"{path}: expected a mapping such as 'latitude: 50.1'")
+    return place_from_mapping(raw)
+
+
+def read_dataset(path: Path, kind: str, place: Place) -> Dataset:
+    """A CSV (gzip too) with `utc` and the kind's column as a `Dataset`; see docs/forecasts.md for the columns.
+
+    Times are beginnings of steps. Rows may repeat a time with different `issued`. PV that is missing while
+    the sun is down all step long counts as 0 W when the coordinates are known.
+
+    Raises
+    ------
+    ValueError
+        naming the column and the fix.
+    """
+    frame = pd.read_csv(path)
+    target = TARGETS[kind]
+    for column in ("utc", target):
+        if column not in frame.columns:
+            raise ValueError(f"{path}: no column {column!r}; it has {', '.join(frame.columns)}")
+    times = _epoch(frame["utc"], "utc")
+    order = np.argsort(times, kind="stable")
+    times = times[order]
+    values = _number(frame[target], target)[order]
+    unique, first = np.unique(times, return_index=True)
+    measured = _first_known(times, values, first)
+    weather = _weather(frame, order, times, kind)
+    if kind == "price":
+        series = _price_series(unique, measured)
+    else:
+        series = regular(unique, measured)
+        if kind == "pv" and place.location is not None:
+            sun = sun_path(series.times_s, series.step_s, place.location)
+            empty = np.isnan(series.values) & ~sun.up
+            series = Series(series.start_s, series.step_s, np.where(empty, 0.0, series.values))
+    if not 300 <= series.step_s <= 3600:
+        raise ValueError(f"{path}: utc: steps of {series.step_s} s; give 5 to 60 minutes")
+    return Dataset(series, weather)
+
+
+def _price_series(times: IntArray, values: FloatArray) -> Series:
+    """Prices on the finest step of the market; an hourly price holds for its hour."""
+    known = ~np.isnan(values)
+    recent = times[times > times[-1] - 14 * 86_400]
+    step = min(step_of(times), step_of(recent))
+    grid = np.arange(times[0] // step * step, times[-1] + step, step, dtype=np.int64)
+    return Series(int(grid[0]), step, price_at(grid, step, times[known], values[known]))
+
+
+def _weather(
+    frame: pd.DataFrame, order: IntArray, times: IntArray, kind: str
+) -> WeatherRuns | None:
+    wanted = (*WEATHER, "pv_forecast_w") if kind == "pv" else WEATHER
+    names = [name for name in wanted if name in frame.columns]
+    if not names:
+        return None
+    columns = {name: _number(frame[name], name)[order] for name in names}
+    issued = None
+    if "issued" in frame.columns:
+        issued = _epoch(frame["issued"], "issued")[order]
+    return weather_runs(times, columns, issued)
+
+
+def _first_known(times: IntArray, values: FloatArray, first: IntArray) -> FloatArray:
+    """One value per different time: the first that is not missing."""
+    result = values[first].copy()
+    if len(first) < len(times):
+        group = np.repeat(np.arange(len(first)), np.diff(np.append(first, len(times))))
+        for row in np.nonzero(~np.isnan(values))[0][::-1]:
+            result[group[row]] = values[row]
+    return result
+
+
+def _epoch(column: pd.Series, name: str) -> IntArray:
+    try:
+        parsed = pd.to_datetime(column, utc=True, format="ISO8601")
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{name}: {error}; write 2025-01-31T12:00:00Z") from error
+    if parsed.isna().any():
+        row = int(np.argmax(parsed.isna().to_numpy()))
+        raise ValueError(f"{name}: row {row + 1} has no time; write 2025-01-31T12:00:00Z")
+    return parsed.dt.tz_localize(None).to_numpy().astype("datetime64[s]").astype(np.int64)
+
+
+def _number(column: pd.Series, name: str) -> FloatArray:
+    try:
+        return pd.to_numeric(column).to_numpy(dtype=np.float64)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{name}: {error}; give numbers, empty where missing") from error
+
+
+class FolderStore(MutableMapping[str, bytes]):
+    """A folder that behaves like a dict of bytes; writes are atomic (written aside, then renamed)."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def _path(self, key: str) -> Path:
+        path = (self.folder / key).resolve()
+        if self.folder.resolve() not in path.parents:
+            raise KeyError(key)
+        return path
+
+    def __getitem__(self, key: str) -> bytes:
+        try:
+            return self._path(key).read_bytes()
+        except (FileNotFoundError, IsADirectoryError) as error:
+            raise KeyError(key) from error
+
+    def __setitem__(self, key: str, value: bytes) -> None:
+        path = self._path(key)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        aside = path.with_name(path.name + ".part")
+        aside.write_bytes(value)
+        aside.replace(path)
+
+    def __delitem__(self, key: str) -> None:
+        try:
+            self._path(key).unlink()
+        except FileNotFoundError as error:
+            raise KeyError(key) from error
+
+    def __iter__(self) -> Iterator[str]:
+        for path in sorted(self.folder.rglob("*")):
+            if path.is_file() and path.suffix != ".part":
+                yield path.relative_to(self.folder).as_posix()
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)

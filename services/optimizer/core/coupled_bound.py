@@ -1,0 +1,139 @@
+"""A certificate for coupled and two-node houses: rooms priced one by one, coupling dualised.
+
+What a room gets from its neighbours is replaced by a free input inside a window that holds every
+reachable neighbour temperature, paid at the room's heat price; the neighbours are credited the same
+money for every kelvin they have. Equal prices cancel for any true plan, so the sum of the rooms'
+minima and the site's dual bound is below the cost of every plan (Lagrangian relaxation).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from services.optimizer.core.cells import slow
+from services.optimizer.core.coupled import CoupledPricer, HeatPrices, neighbour_linear
+from services.optimizer.core.house import House, RoomArrays
+from services.optimizer.core.master import Prices
+
+Floats = NDArray[np.float64]
+
+NODE_OFFSETS_K = np.array(
+    [-2.0, -1.0, -0.6, -0.4, -0.3, -0.2, -0.1, 0.0, 0.1, 0.2, 0.3, 0.4, 0.6, 1.0, 2.0]
+)
+NODE_MARGIN_K = 0.01
+
+
+def slow_mode(room: RoomArrays, steps: int) -> tuple[float, Floats, Floats] | None:
+    """(e, slow eigenvalues, fast eigenvalues): z = e air + mass decouples from the air.
+
+    None when the left eigenvector changes over time (then no single z exists).
+    """
+    if room.nodes == 1:
+        return 0.0, np.zeros(steps), room.transition[:steps, 0, 0].copy()
+    a, m = room.transition[:steps, 0, 0], room.transition[:steps, 0, 1]
+    c, d = room.transition[:steps, 1, 0], room.transition[:steps, 1, 1]
+    root = np.sqrt((a - d) ** 2 / 4 + m * c)
+    slow_values = (a + d) / 2 + root
+    with np.errstate(divide="ignore", invalid="ignore"):
+        e = np.where(m > 1e-12, (slow_values - d) / np.maximum(m, 1e-12), 0.0)
+    if np.ptp(e) > 1e-7 * max(1.0, abs(float(e[0]))):
+        return None
+    return float(e.mean()), slow_values, a - m * e
+
+
+def room_bound(
+    house: House, pricer: CoupledPricer, on_cost_eur: Floats, end_slope: Floats,
+    prices: HeatPrices, reach: tuple[list[Floats], list[Floats]], reference: Floats, width_k: float,
+) -> float | None:
+    """True lower bound on one room's share of the Lagrangian; None when z does not exist."""
+    room, steps = pricer.room, pricer.steps
+    index, cells = room.index, pricer.cells
+    mode = slow_mode(room, steps)
+    if mode is None:
+        return None
+    e, slow_values, fast_values = mode
+    low, high = reach
+    two = room.nodes == 2
+    gain, drift = room.heat_k[:steps], room.drift_k[:steps]
+    slow_gain = e * gain[:, 0] + (gain[:, 1] if two else 0.0)
+    slow_drift = e * drift[:, 0] + (drift[:, 1] if two else 0.0)
+    extra = np.zeros((2, steps))
+    slow_extra = np.zeros((2, steps))
+    for other, share in room.neighbour_gain.items():
+        both = e * share[:steps, 0] + (share[:steps, 1] if two else 0.0)
+        for side, limit in enumerate((low, high)):
+            air = limit[other][:steps, 0]
+            extra[side] += share[:steps, 0] * air
+            slow_extra[side] += both * air if two else 0.0
+    tilt = -prices.mass[index, : steps + 1] if two else np.zeros(steps + 1)
+    heat_price = prices.air[index, :steps] - e * tilt[1:]
+    slopes, targets, worth = pricer._ends(end_slope)
+    # the mass's end value is convex: the line with slope -tilt lies below it
+    end_mass = float(tilt[-1]) if pricer.whole else -float(slopes[1])
+    end_slope_air = float(slopes[0]) + (e * end_mass if two else 0.0)
+    constant = end_mass * float(targets[1]) if pricer.whole and two else 0.0
+    if two:
+        z_low = e * low[index][: steps + 1, 0] + low[index][: steps + 1, 1]
+        z_high = e * high[index][: steps + 1, 0] + high[index][: steps + 1, 1]
+        z_mid = e * reference[: steps + 1, 0] + reference[: steps + 1, 1]
+        nodes = z_mid[:, None] + NODE_OFFSETS_K[None, :] * (1.0 + e)
+        nodes[:, 0] = np.minimum(nodes[:, 0], z_low - NODE_MARGIN_K)
+        nodes[:, -1] = np.maximum(nodes[:, -1], z_high + NODE_MARGIN_K)
+    else:
+        nodes = np.tile(np.array([-1.0, 1.0]), (steps + 1, 1))
+    count = int(np.ceil((cells.high - cells.low) / width_k))
+    values = slow.lower_pass(
+        cells.low, width_k, count, cells.reach_low, cells.reach_high, nodes,
+        np.ascontiguousarray(fast_values), np.ascontiguousarray(gain[:, 0]),
+        np.ascontiguousarray(drift[:, 0]),
+        np.ascontiguousarray(room.transition[:steps, 0, 1]) if two else np.zeros(steps),
+        slow_values, np.ascontiguousarray(slow_gain + np.zeros(steps)),
+        np.ascontiguousarray(slow_drift + np.zeros(steps)),
+        extra[0], extra[1], slow_extra[0], slow_extra[1],
+        on_cost_eur + pricer.churn, room.switch_cost_eur,
+        room.low_c[:steps], room.high_c[:steps], room.penalty_low_eur_per_k[:steps],
+        room.penalty_high_eur_per_k[:steps], pricer.linear, np.ascontiguousarray(heat_price), tilt,
+        end_slope_air, float(targets[0]), float(worth[0]),
+        cells.fixed, cells.hold, cells.allowed, cells.locks,
+    )
+    start_air = float(room.start_c[0])
+    start_z = e * start_air + (float(room.start_c[1]) if two else 0.0)
+    cell = min(max(int(np.floor((start_air - cells.low) / width_k)), 0), count - 1)
+    at = float(np.interp(start_z, nodes[0], values[cells.start_mode, :, cell]))
+    bound = at - fast_values[0] * heat_price[0] * start_air - float(tilt[0]) * start_z
+    return float(bound + constant + pricer.churn_base_eur + _start_credit(house, prices, index))
+
+
+def _start_credit(house: House, prices: HeatPrices, index: int) -> float:
+    """What the neighbours pay for this room's air at the very start (a constant)."""
+    credit = 0.0
+    for other in house.rooms:
+        gain = other.neighbour_gain.get(index)
+        if gain is not None:
+            effect = -prices.air[other.index, 0] * gain[0, 0]
+            if other.nodes == 2:
+                effect += prices.mass[other.index, 1] * gain[0, 1]
+            credit += effect * float(house.rooms[index].start_c[0])
+    return float(credit)
+
+
+def coupled_bound(
+    house: House, pricers: list[CoupledPricer], site_bound: float, prices: Prices,
+    heat: HeatPrices, reach: tuple[list[Floats], list[Floats]], temperatures: Floats,
+    width_k: float,
+) -> float | None:
+    """Lagrangian bound of the whole house (EUR), or None when a room has no slow mode."""
+    total = site_bound + house.problem.grid.fixed_fee_eur
+    linear = neighbour_linear(house, heat)
+    for pricer in pricers:
+        index = pricer.room.index
+        pricer.linear = np.ascontiguousarray(linear[index, : pricer.steps])
+        part = room_bound(
+            house, pricer, prices.on_cost_eur[index], prices.end_slope_eur_per_k[index], heat,
+            reach, temperatures[index], width_k,
+        )
+        if part is None:
+            return None
+        total += part
+    return total

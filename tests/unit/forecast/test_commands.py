@@ -1,0 +1,191 @@
+"""The commands: files in, scores out; our scores agree with sktime's; the future cannot leak."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+from services.forecast.core.bands import Bands
+from services.forecast.core.baselines import lag_baselines
+from services.forecast.core.place import Place
+from services.forecast.core.scores import pinball, score
+from services.forecast.core.series import Dataset, Series
+from services.forecast.evaluate import app, daily_issues, duration_s, evaluate_file, instant
+from services.forecast.files import FolderStore, read_dataset
+from services.forecast.train import app as train_app
+
+SITE = {"latitude": 50.08, "longitude": 14.43, "time_zone": "Europe/Prague", "country": "CZ"}
+
+
+def write_load(folder: Path, days: int = 24, step: str = "1h", poison_from: str | None = None) -> Path:
+    index = pd.date_range("2025-03-03", periods=days * 24, freq="1h", tz="UTC")
+    rng = np.random.default_rng(0)
+    load = (400 + 300 * np.sin(index.hour / 24 * 2 * np.pi)) * rng.gamma(5, 0.2, len(index))
+    frame = pd.DataFrame({"utc": index.strftime("%Y-%m-%dT%H:%M:%SZ"), "load_w": load})
+    if poison_from is not None:
+        frame.loc[index >= poison_from, "load_w"] = 1e6
+    path = folder / f"load-{poison_from}.csv.gz"
+    frame.to_csv(path, index=False)
+    return path
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Path:
+    path = tmp_path / "site.json"
+    path.write_text(json.dumps(SITE))
+    return path
+
+
+def test_json_holds_ours_and_every_baseline_by_lead(tmp_path: Path, site: Path) -> None:
+    plot = tmp_path / "plot.png"
+    result = CliRunner().invoke(
+        app,
+        ["load", "--data", str(write_load(tmp_path)), "--site", str(site), "--from", "2025-03-22",
+         "--to", "2025-03-25", "--lead", "48h", "--json", "--plot", str(plot)],
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    out = json.loads(result.stdout)
+    keys = {"n", "rmse", "mae", "bias", "pinball", "coverage_80"}
+    assert keys <= set(out)
+    assert keys <= set(out["ours"])
+    assert {"yesterday", "last-week", "four-week-mean", "seasonal"} == set(out["baselines"])
+    assert all(keys <= set(scores) for scores in out["baselines"].values())
+    assert keys <= set(out["by_lead"]["24-48h"]["ours"])
+    assert out["by_lead"]["0-24h"]["ours"]["n"] == 72
+    assert out["n"] == 72 + 48  # the third day's second day lies beyond --to
+    assert plot.stat().st_size > 10_000
+
+
+def test_the_future_of_the_file_changes_no_forecast(tmp_path: Path, site: Path) -> None:
+    forecasts = []
+    for poison in (None, "2025-03-21 23:00+00:00"):  # local midnight of 22 March
+        path = write_load(tmp_path, poison_from=poison)
+        _, rolled, _ = evaluate_file(
+            "load", path, "2025-03-21", "2025-03-22", site=site, lead="24h"
+        )
+        forecasts.append(rolled.ours)
+    np.testing.assert_array_equal(forecasts[0].p90, forecasts[1].p90)
+    np.testing.assert_array_equal(forecasts[0].p10, forecasts[1].p10)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--lead", "soon"], "lead"),
+        (["--issue-at", "noon"], "issue-at"),
+        (["--from", "later"], "from"),
+        (["--from", "2031-01-01", "--to", "2031-02-01"], "from/to"),
+    ],
+)
+def test_errors_name_the_option(tmp_path: Path, arguments: list[str], says: str) -> None:
+    base = ["load", "--data", str(write_load(tmp_path)), "--from", "2025-03-22", "--to", "2025-03-25"]
+    result = CliRunner().invoke(app, [*base, *arguments])
+    assert result.exit_code == 2
+    assert says in result.output
+
+
+def test_missing_column_and_broken_time_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "x.csv"
+    path.write_text("utc,watts\n2025-01-01T00:00:00Z,1\n")
+    with pytest.raises(ValueError, match="load_w"):
+        read_dataset(path, "load", Place())
+    path.write_text("utc,load_w\nyesterday,1\n")
+    with pytest.raises(ValueError, match="utc"):
+        read_dataset(path, "load", Place())
+    path.write_text("utc,load_w\n2025-01-01T00:00:00Z,many\n")
+    with pytest.raises(ValueError, match="load_w"):
+        read_dataset(path, "load", Place())
+
+
+def test_hourly_then_quarter_hour_prices_land_on_quarters(tmp_path: Path) -> None:
+    hours = pd.date_range("2025-08-01", "2025-09-30 23:00", freq="1h", tz="UTC")
+    quarters = pd.date_range("2025-10-01", periods=96 * 3, freq="15min", tz="UTC")
+    index = hours.append(quarters)
+    frame = pd.DataFrame({"utc": index.strftime("%Y-%m-%dT%H:%M:%SZ"), "price_eur_mwh": range(len(index))})
+    path = tmp_path / "p.csv"
+    frame.to_csv(path, index=False)
+    series = read_dataset(path, "price", Place()).series
+    assert series.step_s == 900
+    np.testing.assert_array_equal(series.values[:4], 0.0)
+    assert series.values[-1] == len(index) - 1
+    assert not np.isnan(series.values).any()
+
+
+def test_several_runs_of_weather_share_one_measured_value(tmp_path: Path) -> None:
+    path = tmp_path / "pv.csv"
+    rows = ["utc,pv_w,ghi,issued"]
+    for hour in range(48):
+        time = f"2025-06-{1 + hour // 24:02d}T{hour % 24:02d}:00:00Z"
+        rows.append(f"{time},{hour},100,2025-05-31T00:00:00Z")
+        rows.append(f"{time},,200,2025-05-31T12:00:00Z")
+    path.write_text("\n".join(rows) + "\n")
+    data = read_dataset(path, "pv", Place())
+    np.testing.assert_array_equal(data.series.values, np.arange(48.0))
+    assert data.weather is not None
+    early = data.weather.as_of("ghi", data.series.times_s * 0 + 1748700000, data.series.times_s)
+    assert early.tolist() == [100.0] * 48
+
+
+def test_issues_are_local_midnights_over_the_change_of_time() -> None:
+    place = Place(time_zone="Europe/Prague")
+    start, end = instant("2025-03-29", "from", place), instant("2025-04-01", "to", place)
+    issues = daily_issues(start, end, "00:00", place)
+    assert np.diff(issues).tolist() == [86_400, 82_800]
+    assert duration_s("7d", "refit-every") == 604_800
+
+
+def test_scores_agree_with_sktime() -> None:
+    from sktime.performance_metrics.forecasting import mean_absolute_error, mean_squared_error
+    from sktime.performance_metrics.forecasting.probabilistic import PinballLoss
+
+    rng = np.random.default_rng(2)
+    actual = rng.normal(size=200)
+    q = np.sort(rng.normal(size=(200, 3)), axis=1)
+    ours = score(actual, Bands(q[:, 0], q[:, 1], q[:, 2]))
+    assert ours.mae == pytest.approx(mean_absolute_error(actual, q[:, 1]))
+    assert ours.rmse**2 == pytest.approx(mean_squared_error(actual, q[:, 1]))
+    columns = pd.MultiIndex.from_product([["y"], [0.1, 0.5, 0.9]])
+    theirs = PinballLoss()(pd.DataFrame({"y": actual}), pd.DataFrame(q, columns=columns))
+    assert float(pinball(actual, q).mean()) == pytest.approx(float(theirs))
+
+
+def test_seasonal_naive_agrees_with_sktime() -> None:
+    from sktime.forecasting.naive import NaiveForecaster
+
+    values = np.random.default_rng(3).gamma(2, 200, 24 * 21)
+    start = 1_741_046_400
+    data = Dataset(Series(start, 3600, values))
+    issue = start + 20 * 86_400
+    target = issue + np.arange(24, dtype=np.int64) * 3600
+    ours = lag_baselines(data, issue, target, Place())
+    for name, period in (("yesterday", 24), ("last-week", 168)):
+        model = NaiveForecaster(strategy="last", sp=period).fit(pd.Series(values[: 24 * 20]))
+        np.testing.assert_allclose(ours[name].p50, model.predict(fh=range(1, 25)).to_numpy())
+
+
+def test_train_promotes_then_says_it_is_the_incumbent_then_rolls_back(tmp_path: Path) -> None:
+    base = ["load", "--data", str(write_load(tmp_path)), "--registry", str(tmp_path / "models"), "--json"]
+    runner = CliRunner()
+    first = json.loads(runner.invoke(train_app, base).stdout)
+    again = json.loads(runner.invoke(train_app, base).stdout)
+    assert first["promoted"]
+    assert not again["promoted"]
+    assert again["model"] == first["model"]
+    alone = runner.invoke(train_app, ["roll-back", "load", "--registry", str(tmp_path / "models")])
+    assert alone.exit_code == 2
+    assert "no earlier model" in alone.output
+
+
+def test_folder_store_stays_in_its_folder(tmp_path: Path) -> None:
+    store = FolderStore(tmp_path / "s")
+    store["a/b"] = b"1"
+    assert dict(store) == {"a/b": b"1"}
+    with pytest.raises(KeyError):
+        store["../x"]
+    del store["a/b"]
+    assert len(store) == 0

@@ -1,0 +1,115 @@
+"""`pems evaluate thermal` and `pems train thermal` end to end on a small simulated house."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+from contracts.thermal_model import content_hash, from_json
+from services.thermal.core.backtest import habit
+from services.thermal.evaluate import app as evaluate_app
+from services.thermal.evaluate import parse_lead, parse_time, run
+from services.thermal.train import app as train_app
+from tests.unit.thermal.house import simulate, true_house
+
+
+@pytest.fixture(scope="module")
+def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    history = simulate(true_house(2), days=12, step_s=1800, noise_c=0.03)
+    columns: dict[str, object] = {
+        "utc": pd.to_datetime(history.epoch_s, unit="s", utc=True).strftime("%Y-%m-%dT%H:%M:%SZ")
+    }
+    for i, name in enumerate(history.rooms):
+        columns[f"T_{name}"] = history.temperature_c[:, i].round(2)
+        columns[f"heat_{name}"] = history.heat_w[f"heat_{name}"]
+    columns["temp_air"] = history.outside_c
+    columns["ghi"] = history.ghi_w_m2
+    path = tmp_path_factory.mktemp("thermal") / "house.csv"
+    pd.DataFrame(columns).to_csv(path, index=False)
+    return path
+
+
+@pytest.fixture(scope="module")
+def report(recording: Path) -> dict[str, Any]:
+    """What the command prints; the figure lies beside the recording."""
+    result = CliRunner().invoke(
+        evaluate_app,
+        ["--data", str(recording), "--train-until", "2025-01-14", "--from", "2025-01-14",
+         "--to", "2025-01-18", "--lead", "12h", "--json",
+         "--plot", str(recording.parent / "fit.png")],
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    found: dict[str, Any] = json.loads(result.stdout)
+    return found
+
+
+def test_evaluate_beats_every_baseline_and_its_bands_hold(
+    report: dict[str, Any], recording: Path
+) -> None:
+    assert [entry["lead_h"] for entry in report["leads"]] == [1.0, 3.0, 6.0, 12.0]
+    for entry in report["leads"][2:]:
+        ours = entry["mean"]["ours"]["mae_c"]
+        for other in ("persistence", "same time yesterday", "arx"):
+            assert ours < entry["mean"][other]["mae_c"]
+        assert entry["mean"]["ours"]["coverage_90"] >= 0.75
+    assert (recording.parent / "fit.png").stat().st_size > 20_000
+
+
+def test_train_writes_a_model_that_is_named_by_its_hash(recording: Path, tmp_path: Path) -> None:
+    out = tmp_path / "model.json"
+    result = CliRunner().invoke(
+        train_app,
+        ["--data", str(recording), "--out", str(out), "--plot", str(tmp_path / "model.png")],
+    )
+    assert result.exit_code == 0, result.output
+    model = from_json(out.read_text())
+    assert content_hash(model)[:16] in result.output.replace("\n", "")
+    assert model.room_names == ("room0", "room1")
+    assert model.provenance.data_hash
+    assert (tmp_path / "model.png").stat().st_size > 20_000
+
+
+def test_training_does_not_see_the_test_stretch(
+    report: dict[str, Any], recording: Path, tmp_path: Path
+) -> None:
+    frame = pd.read_csv(recording, float_precision="round_trip")
+    late = pd.to_datetime(frame["utc"]) >= pd.Timestamp("2025-01-14", tz="UTC")
+    frame.loc[late, "T_room0"] = 99.0
+    spoiled = tmp_path / "spoiled.csv"
+    frame.to_csv(spoiled, index=False)
+    dirty, _, _, _ = run(spoiled, "2025-01-14", "2025-01-14", "2025-01-18", "6h")
+    assert dirty["model_hash"] == report["model_hash"]
+
+
+def test_errors_are_said_and_the_exit_code_is_two(tmp_path: Path) -> None:
+    bad = tmp_path / "bad.csv"
+    bad.write_text("time,T_a\n1,2\n")
+    arguments = ["--data", str(bad), "--train-until", "2025-01-14", "--from", "2025-01-14",
+                 "--to", "2025-01-18"]  # fmt: skip
+    result = CliRunner().invoke(evaluate_app, arguments)
+    assert result.exit_code == 2
+    assert "no column 'utc'" in result.output
+
+
+def test_times_and_leads_are_parsed() -> None:
+    assert parse_time("1970-01-02", "--from") == 86400
+    assert parse_time("1970-01-01T01:00+01:00", "--from") == 0
+    assert parse_lead("24h") == 86400
+    assert parse_lead("90min") == 5400
+    with pytest.raises(ValueError, match="--from"):
+        parse_time("soon", "--from")
+    with pytest.raises(ValueError, match="--lead"):
+        parse_lead("a day")
+
+
+def test_habit_uses_only_the_past() -> None:
+    history = simulate(true_house(1), days=6)
+    values = np.tile(np.concatenate([np.zeros(48), np.full(48, 200.0)]), 6)
+    before = habit(history, values)
+    values[5 * 96 :] = 1e4
+    np.testing.assert_array_equal(habit(history, values)[96 : 5 * 96], before[96 : 5 * 96])
+    assert before[3 * 96 + 80] == pytest.approx(200.0)

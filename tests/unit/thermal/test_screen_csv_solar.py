@@ -1,0 +1,170 @@
+"""Reading recordings, the clock, the sun, and the watch for open windows."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from pvlib import irradiance, solarposition
+
+from services.thermal.core.baselines import fit_arx, run_arx
+from services.thermal.core.filter import Innovation, RoomEstimate
+from services.thermal.core.history import fill_short_gaps
+from services.thermal.core.solar import local_hour, plane_irradiance, split_ghi, sun_path
+from services.thermal.core.windows import WindowState, watch_windows
+from services.thermal.history_csv import clock_notes, read_history, regularise
+from services.thermal.location import locate
+from tests.unit.thermal.house import simulate, true_house
+
+
+def test_sun_and_planes_agree_with_pvlib() -> None:
+    times = pd.date_range("2025-03-10", periods=48, freq="30min", tz="UTC")
+    epoch_s = times.as_unit("s").asi8
+    sun = sun_path(epoch_s, 50.0, 14.4)
+    reference = solarposition.get_solarposition(times, 50.0, 14.4)
+    np.testing.assert_allclose(sun.zenith_deg, reference["apparent_zenith"], atol=0.02)
+    ghi = np.maximum(600.0 * np.cos(np.radians(sun.zenith_deg)), 0.0)
+    dni, dhi = split_ghi(sun, ghi)
+    up = sun.zenith_deg < 80.0
+    total = irradiance.get_total_irradiance(
+        90.0, 180.0, sun.zenith_deg, sun.azimuth_deg, dni, ghi, dhi, albedo=0.2
+    )["poa_global"]
+    found = plane_irradiance(sun, ghi, dni, dhi, [(180.0, 90.0), (0.0, 0.0)])
+    np.testing.assert_allclose(found[up, 0], np.asarray(total)[up], rtol=1e-6, atol=0.01)
+    np.testing.assert_allclose(found[up, 1], ghi[up], rtol=1e-6)
+    erbs = irradiance.erbs(ghi, sun.zenith_deg, times)
+    np.testing.assert_allclose(dhi[up], np.asarray(erbs["dhi"])[up], rtol=0.02, atol=1.0)
+    assert np.isnan(plane_irradiance(sun, ghi * np.nan, dni, dhi, [(180.0, 90.0)])).all()
+
+
+def test_local_hour_knows_daylight_saving() -> None:
+    hours = pd.to_datetime(
+        ["2025-03-30T00:30Z", "2025-03-30T01:30Z", "2025-10-26T00:30Z", "2025-10-26T01:30Z"]
+    )
+    found = local_hour(hours.as_unit("s").asi8, "Europe/Prague")
+    np.testing.assert_array_equal(found, [1, 3, 2, 2])
+
+
+def write(path: Path, **columns: object) -> Path:
+    pd.DataFrame(columns).to_csv(path, index=False)
+    return path
+
+
+def test_csv_is_read_onto_a_regular_grid(tmp_path: Path) -> None:
+    times = pd.date_range("2025-01-06", periods=12, freq="10min", tz="UTC")
+    keep = [0, 1, 2, 3, 6, 7, 8, 9, 10, 11]
+    file = write(
+        tmp_path / "house.csv",
+        utc=times[keep].strftime("%Y-%m-%dT%H:%M:%SZ"),
+        T_bath=[20.0, 20.1, None, 20.3, 20.4, 20.5, 20.6, 20.7, 20.8, 20.9],
+        heat_bath=[0.0] * 10,
+        temp_air=[5.0] * 10,
+        oven=[100.0] * 10,
+    )
+    history, notes = read_history(file)
+    assert (history.step_s, len(history.epoch_s), history.rooms) == (600, 12, ("bath",))
+    assert np.isnan(history.temperature_c[[2, 4, 5], 0]).all()
+    assert history.temperature_c[6, 0] == 20.4
+    assert list(history.metered_w) == ["oven"]
+    assert notes == ()
+
+
+def test_a_local_clock_is_named(tmp_path: Path) -> None:
+    local = pd.date_range("2025-10-25", "2025-10-27", freq="1h", tz="Europe/Prague")
+    file = write(
+        tmp_path / "autumn.csv",
+        utc=local.tz_localize(None).strftime("%Y-%m-%dT%H:%M:%S"),
+        T_bath=np.linspace(20.0, 21.0, len(local)),
+        temp_air=5.0,
+    )
+    history, notes = read_history(file)
+    assert any("daylight saving" in note or "repeat a time" in note for note in notes)
+    assert (np.diff(history.epoch_s) == history.step_s).all()
+    spring = pd.date_range("2025-03-29", "2025-03-31", freq="1h", tz="Europe/Prague")
+    naive = spring.tz_localize(None).as_unit("s").asi8
+    assert any("daylight saving" in note for note in clock_notes(naive))
+    backwards = np.array([0, 600, 1200, -2400, -1800, -1200]) + 10**9
+    assert any("runs back" in note for note in clock_notes(backwards))
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"T_a": [1.0], "temp_air": [1.0]}, "no column 'utc'"),
+        ({"utc": ["2025-01-01"], "T_a": [1.0]}, "no column 'temp_air'"),
+        ({"utc": ["2025-01-01"], "temp_air": [1.0]}, "no temperature column"),
+        ({"utc": ["soon"], "temp_air": [1.0], "T_a": [1.0]}, "not a time"),
+        ({"utc": ["2025-01-01"], "temp_air": [1.0], "T_a": [1.0]}, "fewer than two"),
+    ],
+)
+def test_bad_files_are_refused_by_name(
+    tmp_path: Path, columns: dict[str, object], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        read_history(write(tmp_path / "bad.csv", **columns))
+
+
+def test_regularise_averages_rows_that_share_a_place() -> None:
+    epoch, step, table = regularise(
+        np.array([0, 300, 300, 600, 900]), np.array([[1.0], [2.0], [4.0], [np.nan], [5.0]])
+    )
+    assert step == 300
+    np.testing.assert_array_equal(epoch, [0, 300, 600, 900])
+    np.testing.assert_array_equal(table[:, 0], [1.0, 3.0, np.nan, 5.0])
+
+
+def test_only_short_gaps_are_filled() -> None:
+    values = np.array([1.0, np.nan, 3.0, np.nan, np.nan, np.nan, 7.0, np.nan])
+    filled = fill_short_gaps(values, 2)
+    np.testing.assert_array_equal(filled[:3], [1.0, 2.0, 3.0])
+    assert np.isnan(filled[[3, 4, 5, 7]]).all()
+
+
+def test_longitude_follows_from_the_daylight() -> None:
+    _, longitude, _, note = locate(simulate(true_house(), days=10))
+    assert longitude == pytest.approx(14.4, abs=3.0)
+    assert "assumed" in note
+
+
+def test_arx_learns_a_first_order_law() -> None:
+    rng = np.random.default_rng(0)
+    outside = 5.0 + 3.0 * np.sin(np.arange(1500) / 15.0) + rng.normal(0.0, 0.5, 1500)
+    series = np.empty(1500)
+    series[0] = 20.0
+    for t in range(1499):
+        series[t + 1] = series[t] + 0.05 * (outside[t] + 15.0 - series[t])
+    model = fit_arx(series[:1000], outside[:1000, None])
+    assert model is not None
+    origins = np.arange(1050, 1400, 10)
+    runs = run_arx(model, series, outside[:, None], origins, 48)
+    assert np.abs(runs[-1] - series[origins + 48]).mean() < 0.1
+    assert fit_arx(series[:10], outside[:10, None]) is None
+
+
+def drop(z: float) -> tuple[tuple[Innovation, ...], tuple[RoomEstimate, ...]]:
+    return (
+        (Innovation("bath", 20.0, 0.1 * z, 0.1, True),),
+        (RoomEstimate("bath", 20.0, 0.1, None, 0.0, 50.0, None),),
+    )
+
+
+def test_an_open_window_is_noticed_and_forgotten() -> None:
+    states: dict[str, WindowState] = {}
+    for z in (0.3, -0.6, 0.9, -1.2, 0.1):
+        states = watch_windows(states, *drop(z), outside_c=0.0, step_s=300)
+    assert not states["bath"].open
+    for _ in range(3):
+        states = watch_windows(states, *drop(-4.5), outside_c=0.0, step_s=300)
+    assert states["bath"].open
+    states = watch_windows(states, *drop(-0.5), outside_c=0.0, step_s=300)
+    assert states["bath"].open
+    assert WindowState.from_dict(states["bath"].to_dict()) == states["bath"]
+    states = watch_windows(states, *drop(2.5), outside_c=0.0, step_s=300)
+    assert not states["bath"].open
+
+
+def test_no_window_alarm_when_it_is_warm_outside() -> None:
+    states: dict[str, WindowState] = {}
+    for _ in range(10):
+        states = watch_windows(states, *drop(-4.5), outside_c=19.0, step_s=300)
+    assert not states["bath"].open
