@@ -11,6 +11,7 @@ import asyncio
 import json
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import nats
@@ -183,7 +184,8 @@ class Bus:
                 if first == before:
                     return
         finally:
-            await answers.unsubscribe()
+            with suppress(NatsError):  # the connection may be gone already
+                await answers.unsubscribe()
 
 
 def _status(message: Msg) -> str | None:

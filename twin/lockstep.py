@@ -10,15 +10,18 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import json
+import logging
 import time
 from dataclasses import dataclass
 from typing import Any
 from urllib.request import urlopen
 
 from nats.aio.client import Client
+from nats.errors import Error as NatsError
 
 from contracts import catalog
 
+LOG = logging.getLogger("pems.lockstep")
 FIRST_LOOK_S, LONGEST_LOOK_S = 0.004, 0.03
 STALL_S = 60.0
 ABSENT_S = 3.0
@@ -51,11 +54,15 @@ class Barrier:
         """Return when the tick is finished; the names of services that were not waited for."""
         pause = FIRST_LOOK_S
         while True:
-            before = await self._last()
-            waiting = await self._waiting()
-            if not waiting - self.absent and await self._last() == before:
-                return waiting & self.absent
-            await self._find_absent(waiting)
+            try:
+                before = await self._last()
+                waiting = await self._waiting()
+                if not waiting - self.absent and await self._last() == before:
+                    return waiting & self.absent
+                await self._find_absent(waiting)
+            except (NatsError, TimeoutError) as error:  # the broker is away: time stands still
+                LOG.info("barrier: %r", error)
+                await asyncio.sleep(1)
             await asyncio.sleep(pause)
             pause = min(LONGEST_LOOK_S, pause * 1.5)
 

@@ -33,7 +33,9 @@ def datasets() -> dict[str, Dataset]:
     rng = np.random.default_rng(1)
     times = START_S + np.arange(DAYS * 96, dtype=np.int64) * QUARTER_S
     sun = sun_path(times, QUARTER_S, Location(50.08, 14.43))
-    cloud = np.clip(np.repeat(rng.uniform(0.2, 1.0, DAYS), 96) + rng.normal(0, 0.1, len(times)), 0, 1)
+    cloud = np.clip(
+        np.repeat(rng.uniform(0.2, 1.0, DAYS), 96) + rng.normal(0, 0.1, len(times)), 0, 1
+    )
     ghi = sun.clear_ghi_wm2 * cloud
     pv = np.maximum(5.0 * ghi * (1 + rng.normal(0, 0.1, len(times))), 0)
     weather = weather_runs(

@@ -15,27 +15,32 @@ from pathlib import Path
 from services.forecast.evaluate import evaluate_file
 
 HOMES = ("b2", "b5", "b9", "b11", "b13")
-# case: kind, from, to, lead
-CASES: dict[str, tuple[str, str, str, str]] = {
-    "pv_gefcom_zone1": ("pv", "2013-01-01", "2013-03-01", "24h"),
-    "pv_gefcom_zone2": ("pv", "2013-01-01", "2013-03-01", "24h"),
-    "pv_pvdaq": ("pv", "2012-09-01", "2013-01-01", "24h"),
-    "pv_france": ("pv", "2024-08-15", "2024-10-01", "24h"),
-    "load_france": ("load", "2024-09-16", "2024-10-01", "24h"),
-    "load_konstanz": ("load", "2016-07-01", "2016-07-31", "24h"),
-    **{f"load_fontana_{home}": ("load", "2017-06-15", "2017-08-01", "24h") for home in HOMES},
-    "price_cz_mixed": ("price", "2025-10-01", "2026-01-01", "48h"),
+# case: kind, from, to, lead, refit
+CASES: dict[str, tuple[str, str, str, str, str]] = {
+    "pv_gefcom_zone1": ("pv", "2013-01-01", "2013-03-01", "24h", "14d"),
+    "pv_gefcom_zone2": ("pv", "2013-01-01", "2013-03-01", "24h", "14d"),
+    "pv_pvdaq": ("pv", "2012-09-01", "2013-01-01", "24h", "28d"),
+    "pv_france": ("pv", "2024-08-15", "2024-10-01", "24h", "7d"),
+    "load_france": ("load", "2024-09-16", "2024-10-01", "24h", "7d"),
+    "load_konstanz": ("load", "2016-07-01", "2016-07-31", "24h", "7d"),
+    **{f"load_fontana_{home}": ("load", "2017-06-15", "2017-08-01", "24h", "14d") for home in HOMES},
+    "price_cz_mixed": ("price", "2025-10-01", "2026-01-01", "48h", "28d"),
 }
 
 
 def main(folder: Path, wanted: list[str]) -> None:
     results: dict[str, object] = {}
     for case in wanted or list(CASES):
-        kind, start, end, lead = CASES[case]
+        kind, start, end, lead, refit = CASES[case]
         begun = time.process_time()
         summary, _, _ = evaluate_file(
-            kind, folder / f"{case}.csv.gz", start, end, lead=lead, site=folder / f"{case}.site.json"
-        )
+            kind,
+            folder / f"{case}.csv.gz",
+            start,
+            end,
+            lead=lead,
+            site=folder / f"{case}.site.json",
+        )  # fmt: skip
         used_s = time.process_time() - begun
         results[case] = summary | {"cpu_s": round(used_s, 1)}
         print(line(case, summary, used_s), flush=True)

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 from chassis.service import Decision, Service, State
+from contracts import grid
 from contracts.envelope import Event
 from contracts.events.clock import Ticked
 from contracts.events.forecast import ForecastIssued
@@ -20,8 +21,8 @@ from services.optimizer.core.problem import Knowledge, build
 
 LATE_FORECAST_S = 120
 SOC_DEVIATION = 0.10
-TEMPERATURE_DEVIATION_K = 0.8
-REPLAN_REST_S = 900
+TEMPERATURE_DEVIATION_K = 1.2
+REPLAN_REST_S = 1_800
 BUDGET = WorkBudget(pricing_rounds=4)
 """More rounds took a third longer and changed the plan's cost by less than 0.1 %."""
 
@@ -149,6 +150,8 @@ def _choose(state: OptimizerState, event: Event) -> None:
             return
         state.reason = "hourly" if fresh else "hourly, with forecasts of an earlier hour"
     elif state.wish and isinstance(event.data, StateEstimated):
+        if grid.floor(now, 3_600) > dynamics.issued:
+            return  # this hour's own plan is about to be made
         rested = state.planned_at is None or now - state.planned_at >= timedelta(
             seconds=REPLAN_REST_S
         )

@@ -122,6 +122,16 @@ def combine(memory: Memory, groups: int, floor: float, half_life_days: float = 3
     return result
 
 
+def recent_bias(memory: Memory, combination: Combination, days: int) -> float:
+    """Measured over forecast energy of the last days, half of the way from 1; within 0.85 to 1.15."""
+    recent = memory.target_s > memory.target_s.max() - days * DAY_S
+    forecast = float(combination.join(memory.members[recent])[:, 3].sum())
+    if not forecast > 0.0:
+        return 1.0
+    ratio = float(memory.actual[recent].sum()) / forecast
+    return float(np.clip(1.0 + 0.5 * (ratio - 1.0), 0.85, 1.15))
+
+
 def _weighted_quantile(values: FloatArray, weights: FloatArray, level: float) -> float:
     order = np.argsort(values, kind="stable")
     position = np.cumsum(weights[order]) / weights.sum()
@@ -142,7 +152,9 @@ def _band_weights(memory: Memory, recency: FloatArray) -> FloatArray:
         joined = np.einsum("nmq,m->nq", quantiles, weights)
         slope = np.where(memory.actual[:, None] >= joined, -levels, 1.0 - levels)
         gradient = np.einsum("n,nq,nmq->m", recency, slope, quantiles) / scale
-        gradient += 0.15 * (weights - 1.0 / count)  # equal weights are hard to beat (Smith, Wallis 2009)
+        gradient += 0.06 * (
+            weights - 1.0 / count
+        )  # equal weights are hard to beat (Smith, Wallis 2009)
         weights = weights * np.exp(-0.5 * (gradient - gradient.mean()))
         weights /= weights.sum()
         if step >= 20:

@@ -114,7 +114,9 @@ class LinearQuantiles:
         known = ~np.isnan(x)
         count = np.maximum(known.sum(axis=0), 1)
         self.centre = np.where(known, x, 0.0).sum(axis=0) / count
-        self.spread = np.sqrt((np.where(known, x - self.centre, 0.0) ** 2).sum(axis=0) / count) + 1e-9
+        self.spread = (
+            np.sqrt((np.where(known, x - self.centre, 0.0) ** 2).sum(axis=0) / count) + 1e-9
+        )
         design = self._design(x)
         smallest = 1e-3 * (float(np.mean(np.abs(y))) + 1e-9)
         some = slice(None, None, max(1, len(y) // 5000))  # the pooled model is only a prior

@@ -140,9 +140,10 @@ class LoadPredictor(Predictor):
         days = np.column_stack([like[14], relative["like14_mean"]]) / scale[:, None]
         # Heat waves, guests, absences: the same shape at the level of the last three days.
         fortnight = window_mean(lags.wall, lags.issue_local_s - 14 * DAY_S, lags.issue_local_s)
-        level = relative["last72h"] / np.maximum(fortnight, 20.0)
-        level = np.clip(np.where(np.isnan(level), 1.0, level), 0.3, 3.0) ** LEVEL_TRUST
-        base = np.stack([days, days * level[:, None]], axis=1)
+        recent_level = relative["last72h"] / np.maximum(fortnight, 20.0)
+        recent_level = np.where(np.isnan(recent_level), 1.0, recent_level)
+        factor = np.clip(recent_level, 0.3, 3.0) ** LEVEL_TRUST
+        base = np.stack([days, days * factor[:, None]], axis=1)
         wall_hour = np.minimum(hour.astype(np.int64), 23)
         return Features(
             names, x, linear, scale, slot=wall_hour, group=wall_hour // 6, base=base,

@@ -14,7 +14,7 @@ import numpy as np
 
 from services.forecast.core.bands import Bands, BoolArray, FloatArray, IntArray, make_bands
 from services.forecast.core.calendar import DAY_S
-from services.forecast.core.ensemble import Combination, Memory, combine, equal
+from services.forecast.core.ensemble import Combination, Memory, combine, equal, recent_bias
 from services.forecast.core.learners import BoostedQuantiles, LinearQuantiles
 from services.forecast.core.place import Place
 from services.forecast.core.series import Dataset, Series
@@ -29,8 +29,8 @@ class Features:
 
     names, x: the columns (n, f), NaN where missing; linear: the columns the linear member uses; scale
     and centre (n,): the target is learnt as (value - centre) / scale; slot, group (n,): model slot and
-    calibration group; base: (n, b, 4) forecasts of members that need no fitting, already scaled; dark (n,): the target is 0 for
-    certain; widen (n,): factor of the band for disagreeing weather runs.
+    calibration group; base: (n, b, 4) forecasts of members that need no fitting, already scaled;
+    dark (n,): the target is 0 for certain; widen (n,): factor of the band for disagreeing weather runs.
     """
 
     names: list[str]
@@ -94,6 +94,8 @@ class Predictor(ABC):
     history_days = 420
     forget_days = 365.0
     line_forget_days = 365.0
+    bias_days = 0
+    scale_power = 0.0
     max_rows = 60_000
 
     def __init__(
@@ -108,6 +110,7 @@ class Predictor(ABC):
         self.line: LinearQuantiles | None = None
         self.metadata: ModelMetadata | None = None
         self.pending: list[_Pending] = []
+        self.bias = 1.0
 
     # what a subclass must say -----------------------------------------------------------------
 
@@ -150,12 +153,12 @@ class Predictor(ABC):
         issue = np.repeat(issues, len(steps))
         target = (issues[:, None] + steps).ravel()
         known = ~np.isnan(series.at(target))
-        issue, target = issue[known], target[known]
-        stride = -(-len(issue) // self.max_rows)
+        stride = -(-int(known.sum()) // self.max_rows)
         if stride > 1:
-            # An odd stride walks through all times of day instead of keeping the same ones.
-            stride += 1 - stride % 2
-            issue, target = issue[::stride], target[::stride]
+            # A slanted pattern keeps every time of day and every lead, on different days.
+            day, step = np.divmod(np.arange(len(target)), len(steps))
+            known &= (day + step) % stride == 0
+        issue, target = issue[known], target[known]
         return issue, target
 
     def train(self, data: Dataset, issue_phase_s: int) -> ModelMetadata:
@@ -180,6 +183,7 @@ class Predictor(ABC):
         y = (data.series.at(target) - table.centre) / table.scale
         usable = ~np.isnan(y) & ~table.dark & np.isfinite(table.scale)
         weight, left_out = self.sample_weight(data, target, y)
+        weight = weight * np.nan_to_num(table.scale / np.nanmean(table.scale)) ** self.scale_power
         learn = usable & (weight > 0)
         if self.memory.days() < SETTLED_DAYS_ENOUGH:
             self._backtest(table, issue, target, y, weight, learn, data.series)
@@ -223,6 +227,7 @@ class Predictor(ABC):
         joined = self.combination.apply(members, table.group)
         half = joined[:, [0, 2]] - joined[:, [1]]
         joined[:, [0, 2]] = joined[:, [1]] + half * table.widen[:, None]
+        joined *= self.bias
         values = joined * table.scale[:, None] + np.reshape(table.centre, (-1, 1))
         values[table.dark] = 0.0
         values = self.finish(past, issue_s, target_s, values)
@@ -247,6 +252,8 @@ class Predictor(ABC):
         """Recompute member weights and band stretches from the memory."""
         if len(self.memory):
             self.combination = combine(self.memory, self.groups, self.floor, self.half_life_days)
+            if self.bias_days:
+                self.bias = recent_bias(self.memory, self.combination, self.bias_days)
 
     def importance(self) -> dict[str, float]:
         """Share of the gain by feature over all boosted members, largest first."""
@@ -349,7 +356,8 @@ class Predictor(ABC):
         }
         head = {
             "metadata": asdict(self.metadata), "constants": self.constants(), "combination": combination,
-            "lead_s": self.lead_s, "boosts": len(self.boosts), "linear": self.line is not None,
+            "lead_s": self.lead_s, "bias": self.bias, "boosts": len(self.boosts),
+            "linear": self.line is not None,
         }  # fmt: skip
         files["model.json"] = json.dumps(head, indent=1, sort_keys=True).encode() + b"\n"
         buffer = io.BytesIO()
@@ -371,6 +379,7 @@ class Predictor(ABC):
             )
         self.metadata, self.lead_s = metadata, int(head["lead_s"])
         self.parameters = dict(metadata.parameters)
+        self.bias = float(head["bias"])
         self.restore(head["constants"])
         self.boosts = [BoostedQuantiles() for _ in range(head["boosts"])]
         for index, boost in enumerate(self.boosts):

@@ -35,7 +35,8 @@ class PricePredictor(Predictor):
     half_life_days = 40.0
     forget_days = 365.0
     line_forget_days = 170.0
-    max_rows = 32_000
+    max_rows = 48_000
+    scale_power = 0.5  # errors count in EUR, not in units of the spread
     training_days = 4 * 365
 
     def boosted(self) -> list[BoostedQuantiles]:

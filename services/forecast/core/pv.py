@@ -19,8 +19,6 @@ from services.forecast.core.series import Dataset
 from services.forecast.core.solar import Location, SunPath, sun_path
 from services.forecast.core.weather import Weather, check_weather, irradiance
 
-BIAS_DAYS = 7
-
 
 class PvPredictor(Predictor):
     """P10, P50, P90 and mean of PV power in W.
@@ -36,6 +34,7 @@ class PvPredictor(Predictor):
     history_days = 40
     floor = 0.004
     forget_days = 500.0
+    bias_days = 7
 
     def __init__(
         self, place: Place, *, lead_s: int = 2 * DAY_S, parameters: dict[str, Any] | None = None

@@ -22,6 +22,8 @@ Array = NDArray[np.float64]
 COMFORT_MARGIN_K = 0.2
 """Kept above the band's low edge: relays switch whole kilowatts and sensors read in tenths."""
 AWAY_LOW_C = 12.0
+FUSE_RESERVE_W = 1_000.0
+"""Kept free below the main fuse: plans know means over a step, kettles do not."""
 SWITCH_COST_EUR = 0.002
 MIN_RELAY_S = 900
 EV_UNMET_EUR_PER_KWH = 2.0
@@ -77,7 +79,7 @@ def build(known: Knowledge, now: datetime) -> planning.PlanningProblem:
         grid=planning.Grid(
             buy_price_eur_per_kwh=_listed(buy),
             sell_price_eur_per_kwh=_listed(sell),
-            import_limit_w=site.grid.import_limit_w,
+            import_limit_w=max(1_000.0, site.grid.import_limit_w - FUSE_RESERVE_W),
             export_limit_w=site.grid.export_limit_w,
         ),
         rooms=rooms,

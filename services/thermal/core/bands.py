@@ -16,8 +16,8 @@ Array = NDArray[np.float64]
 
 LEADS_S = (900, 3600, 3 * 3600, 6 * 3600, 12 * 3600, 24 * 3600)
 COVERAGE = 0.90
-FEWEST_ERRORS = 20
-OVERLAP = 3.0
+FEWEST_ERRORS = 10
+ENOUGH_RUNS = 15
 FACTOR_LOW, FACTOR_HIGH = 0.2, 20.0
 
 
@@ -53,8 +53,8 @@ def with_bands(
 def _factor(unseen: Array, seen: Array, room: int, k: int, deviation_c: float) -> float | None:
     """Ratio of the empirical 90 % half width to the model's, None without data.
 
-    Few errors give a too narrow quantile; it is raised as in conformal prediction (V. Vovk et al.,
-    Algorithmic Learning in a Random World, 2005), counting runs that overlap as one.
+    Few runs give a too narrow quantile; it is then raised as in conformal prediction (V. Vovk et
+    al., Algorithmic Learning in a Random World, 2005).
     """
     low, high = max(0, k - 2), k + 3
     for errors in (unseen, seen):
@@ -64,8 +64,8 @@ def _factor(unseen: Array, seen: Array, room: int, k: int, deviation_c: float) -
         runs = int(np.isfinite(values).any(axis=0).sum())
         values = values[np.isfinite(values)]
         if values.size >= FEWEST_ERRORS:
-            independent = max(1.0, runs / OVERLAP)
-            half = float(np.quantile(values, min(1.0, COVERAGE * (1.0 + 1.0 / independent))))
+            level = COVERAGE if runs >= ENOUGH_RUNS else min(1.0, COVERAGE * (1.0 + 1.0 / runs))
+            half = float(np.quantile(values, level))
             return float(np.clip(half / (Z_90 * deviation_c), FACTOR_LOW, FACTOR_HIGH))
     return None
 

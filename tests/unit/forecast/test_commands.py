@@ -22,7 +22,9 @@ from services.forecast.train import app as train_app
 SITE = {"latitude": 50.08, "longitude": 14.43, "time_zone": "Europe/Prague", "country": "CZ"}
 
 
-def write_load(folder: Path, days: int = 24, step: str = "1h", poison_from: str | None = None) -> Path:
+def write_load(
+    folder: Path, days: int = 24, step: str = "1h", poison_from: str | None = None
+) -> Path:
     index = pd.date_range("2025-03-03", periods=days * 24, freq="1h", tz="UTC")
     rng = np.random.default_rng(0)
     load = (400 + 300 * np.sin(index.hour / 24 * 2 * np.pi)) * rng.gamma(5, 0.2, len(index))
@@ -83,7 +85,15 @@ def test_the_future_of_the_file_changes_no_forecast(tmp_path: Path, site: Path) 
     ],
 )
 def test_errors_name_the_option(tmp_path: Path, arguments: list[str], says: str) -> None:
-    base = ["load", "--data", str(write_load(tmp_path)), "--from", "2025-03-22", "--to", "2025-03-25"]
+    base = [
+        "load",
+        "--data",
+        str(write_load(tmp_path)),
+        "--from",
+        "2025-03-22",
+        "--to",
+        "2025-03-25",
+    ]
     result = CliRunner().invoke(app, [*base, *arguments])
     assert result.exit_code == 2
     assert says in result.output
@@ -106,7 +116,9 @@ def test_hourly_then_quarter_hour_prices_land_on_quarters(tmp_path: Path) -> Non
     hours = pd.date_range("2025-08-01", "2025-09-30 23:00", freq="1h", tz="UTC")
     quarters = pd.date_range("2025-10-01", periods=96 * 3, freq="15min", tz="UTC")
     index = hours.append(quarters)
-    frame = pd.DataFrame({"utc": index.strftime("%Y-%m-%dT%H:%M:%SZ"), "price_eur_mwh": range(len(index))})
+    frame = pd.DataFrame(
+        {"utc": index.strftime("%Y-%m-%dT%H:%M:%SZ"), "price_eur_mwh": range(len(index))}
+    )
     path = tmp_path / "p.csv"
     frame.to_csv(path, index=False)
     series = read_dataset(path, "price", Place()).series
@@ -127,7 +139,7 @@ def test_several_runs_of_weather_share_one_measured_value(tmp_path: Path) -> Non
     data = read_dataset(path, "pv", Place())
     np.testing.assert_array_equal(data.series.values, np.arange(48.0))
     assert data.weather is not None
-    early = data.weather.as_of("ghi", data.series.times_s * 0 + 1748700000, data.series.times_s)
+    early = data.weather.as_of("ghi", data.series.times_s * 0 + 1748690000, data.series.times_s)
     assert early.tolist() == [100.0] * 48
 
 
@@ -169,7 +181,14 @@ def test_seasonal_naive_agrees_with_sktime() -> None:
 
 
 def test_train_promotes_then_says_it_is_the_incumbent_then_rolls_back(tmp_path: Path) -> None:
-    base = ["load", "--data", str(write_load(tmp_path)), "--registry", str(tmp_path / "models"), "--json"]
+    base = [
+        "load",
+        "--data",
+        str(write_load(tmp_path)),
+        "--registry",
+        str(tmp_path / "models"),
+        "--json",
+    ]
     runner = CliRunner()
     first = json.loads(runner.invoke(train_app, base).stdout)
     again = json.loads(runner.invoke(train_app, base).stdout)

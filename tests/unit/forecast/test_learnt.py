@@ -34,7 +34,9 @@ def load_series(days: int, seed: int = 0, step_s: int = 3600) -> Series:
     """A house with a daily shape, weekends and gamma noise."""
     times = START + np.arange(days * DAY_S // step_s, dtype=np.int64) * step_s
     days_of = calendar(times, "Europe/Prague", "CZ")
-    shape = 300 + 500 * np.exp(-0.5 * ((days_of.hour - 19) / 2.0) ** 2) + 150 * (days_of.day_kind > 0)
+    shape = (
+        300 + 500 * np.exp(-0.5 * ((days_of.hour - 19) / 2.0) ** 2) + 150 * (days_of.day_kind > 0)
+    )
     noise = np.random.default_rng(seed).gamma(4.0, 0.25, len(times))
     return Series(START, step_s, shape * noise)
 
@@ -245,7 +247,7 @@ class TestLoad:
         assert bands.p50.min() > 100
 
     def test_too_little_history_says_so(self) -> None:
-        with pytest.raises(ValueError, match="load: .* days of history"):
+        with pytest.raises(ValueError, match=r"load: .* days of history"):
             LoadPredictor(PRAGUE).train(Dataset(load_series(2)), 0)
 
 
@@ -264,7 +266,9 @@ class TestPrice:
     def test_quarter_hours_take_the_recent_shape(self) -> None:
         flat = price_series(60, 900)
         quarter = np.arange(len(flat.values)) % 4
-        data = Dataset(Series(START, 900, np.repeat(hourly(flat).values, 4) + 10.0 * (quarter - 1.5)))
+        data = Dataset(
+            Series(START, 900, np.repeat(hourly(flat).values, 4) + 10.0 * (quarter - 1.5))
+        )
         issue = START + 58 * DAY_S
         predictor = PricePredictor(PRAGUE, parameters=QUICK)
         predictor.train(data.before(issue), 0)
@@ -298,7 +302,9 @@ class TestCalibration:
         target = START + np.arange(n, dtype=np.int64) * 600
         memory.add(target, actual, member, np.zeros(n, dtype=np.int64))
         joined = combine(memory, 1, 0.01).apply(member[:1], np.zeros(1, dtype=np.int64))[0]
-        inside = np.mean((rng.normal(size=20000) >= joined[0]) & (rng.normal(size=20000) <= joined[2]))
+        inside = np.mean(
+            (rng.normal(size=20000) >= joined[0]) & (rng.normal(size=20000) <= joined[2])
+        )
         covered = np.mean((actual >= joined[0]) & (actual <= joined[2]))
         assert 0.76 < covered < 0.84
         assert inside > 0
@@ -383,7 +389,12 @@ class TestRegistry:
 def test_site_files_of_both_shapes() -> None:
     house = place_from_mapping(
         {
-            "location": {"latitude": 50.0, "longitude": 14.0, "timezone": "Europe/Prague", "country": "CZ"},
+            "location": {
+                "latitude": 50.0,
+                "longitude": 14.0,
+                "timezone": "Europe/Prague",
+                "country": "CZ",
+            },
             "pv": [{"name": "roof", "tilt_deg": 35, "azimuth_deg": 180, "peak_w": 8000}],
             "inverter": {"ac_limit_w": 7000},
         }

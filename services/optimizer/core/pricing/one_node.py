@@ -96,13 +96,14 @@ def lower_pass(
     coarse_rows: IntArray,
     coarse_values: FloatArray,
     halvings: int,
+    allowance: float,
 ) -> int:
     """Fill `values` with node values whose interpolation lies below the true value function.
 
     Row (t, s) lies at ``values[rows[t, s, ROW_AT]:]`` and holds the nodes ROW_FIRST..ROW_LAST. Nodes
     ROW_LOW..ROW_HIGH are computed; the others come from the coarser level (2**halvings times
     coarser, halvings > 0) or, on the first level (halvings = 0), where no schedule can get to, by
-    continuing the row in a straight line. Returns the number of nodes computed.
+    continuing the row in a straight line. `allowance`: see combine_levels. Returns the number of nodes computed.
     """
     n = steps.shape[0]
     widest = 0
@@ -158,6 +159,7 @@ def lower_pass(
                     combine_levels(
                         row[inner : inner + count],
                         other,
+                        allowance,
                         ends & LOW_IS_END != 0,
                         ends & HIGH_IS_END != 0,
                     )

@@ -153,7 +153,7 @@ class _OneNodeSearch(Search):
         below = level if coarse is None else coarse
         self.nodes += one_node.lower_pass(
             self.begin, *self.common, spacing, self.doubling, rows, level.values, below.rows,
-            below.values, 0 if coarse is None else search.HALVINGS,
+            below.values, 0 if coarse is None else search.HALVINGS, self.allowance(coarse),
         )  # fmt: skip
         found = self.schedule.copy()
         cost = labels.greedy(

@@ -175,6 +175,7 @@ def continue_plane(plane: FloatArray, inner0: int, across: int, inner1: int, up:
 def combine_planes(
     out: FloatArray,
     coarse: FloatArray,
+    allowance: float,
     free_left: bool,
     free_right: bool,
     free_bottom: bool,
@@ -188,7 +189,7 @@ def combine_planes(
     up, across = out.shape
     for j in range(up):
         for i in range(across):
-            lead = out[j, i] - coarse[j, i]
+            lead = out[j, i] - coarse[j, i] + allowance
             coarse[j, i] = lead
             out[j, i] -= min(lead, 0.0)
     below = np.zeros(across + 1)
@@ -205,8 +206,10 @@ def combine_planes(
                     above[i + 1] = -low * high / (high - low)
         for i in range(across):
             excess = max(max(below[i], below[i + 1]), max(above[i], above[i + 1]))
-            size = abs(coarse[j, i])
+            lead = coarse[j, i]
+            # Down to the smaller of the two bounds: the larger one less what it leads by.
+            drop = max(-min(lead, 0.0), max(lead, 0.0) - allowance)
             ring = (i == 0 and not free_left) or (i == across - 1 and not free_right)
             ring = ring or (j == 0 and not free_bottom) or (j == up - 1 and not free_top)
-            out[j, i] -= max(excess, size) if ring else excess
+            out[j, i] -= max(excess, drop) if ring else excess
         below, above = above, below

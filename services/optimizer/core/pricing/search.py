@@ -20,6 +20,9 @@ FINEST_LEVEL = 12
 MARGIN_COARSE_NODES = 2
 """Coarse nodes added on both sides of the living temperatures before refining them."""
 
+ALLOWANCE_SHARE = 0.1
+"""Share of the gap by which a level's values may fall below the coarser level's."""
+
 NODES_PER_GAIN = 16.0
 """How close the nodes must be before a bound that stands still means anything."""
 
@@ -171,6 +174,12 @@ class Search(ABC):
             alive_low, alive_high = self.search_labels(level, self.cost + slack)
         self.widen(alive_low, alive_high)
         return alive_low, alive_high
+
+    def allowance(self, coarse: Level | None) -> float:
+        """How far a level may fall below the coarser one, EUR (see shift_grid.combine_levels)."""
+        if coarse is None:
+            return 0.0
+        return ALLOWANCE_SHARE * max(0.0, self.cost - self._level_bound(coarse))
 
     def values_buffer(self, size: int) -> FloatArray:
         """Memory for a level's values; the coarser level's stays untouched."""

@@ -120,26 +120,31 @@ def continue_straight(row: FloatArray, inner: int, count: int) -> None:
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
-def combine_levels(out: FloatArray, coarse: FloatArray, free_first: bool, free_last: bool) -> None:
-    """Make of two lower bounds on the same nodes the better one that fits the coarse one outside.
+def combine_levels(
+    out: FloatArray, coarse: FloatArray, allowance: float, free_first: bool, free_last: bool
+) -> None:
+    """Larger of a bound and a coarser level's bound less `allowance`, fit to the coarse one outside.
 
     The larger of two chords is convex, so where they cross inside a cell both its ends are lowered
-    by the chord's excess. The outermost nodes are not above the coarse value: the cells beyond them
-    belong to the coarse level (`free_first`, `free_last`: no schedule can get beyond that end).
+    by the chord's excess. The allowance keeps two bounds that hardly differ from crossing. The
+    outermost nodes are not above the coarse value: the cells beyond them belong to the coarse level
+    (`free_first`, `free_last`: no schedule can get beyond that end).
     """
     last = out.size - 1
     first_cap = min(out[0], coarse[0])
     last_cap = min(out[last], coarse[last])
     before = 0.0
+    lead = out[0] - coarse[0] + allowance
     for i in range(last + 1):
-        lead = out[i] - coarse[i]
         after = 0.0
+        next_lead = 0.0
         if i < last:
-            next_lead = out[i + 1] - coarse[i + 1]
+            next_lead = out[i + 1] - coarse[i + 1] + allowance
             if lead * next_lead < 0.0:
                 after = abs(lead) * abs(next_lead) / (abs(lead) + abs(next_lead))
-        out[i] = max(out[i], coarse[i]) - max(before, after)
+        out[i] -= min(lead, 0.0) + max(before, after)
         before = after
+        lead = next_lead
     if not free_first:
         out[0] = min(out[0], first_cap)
     if not free_last:

@@ -113,6 +113,7 @@ def lower_pass(
     coarse_rows: IntArray,
     coarse_values: FloatArray,
     halvings: int,
+    allowance: float,
 ) -> int:
     """Fill `values` with node values whose interpolation lies below the true value function.
 
@@ -200,6 +201,7 @@ def lower_pass(
                 combine_planes(
                     best.reshape(up, across),
                     other,
+                    allowance,
                     ends & 1 != 0,
                     ends & 2 != 0,
                     ends & 4 != 0,

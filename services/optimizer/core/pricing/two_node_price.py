@@ -119,7 +119,7 @@ class _TwoNodeSearch(Search):
         below = level if coarse is None else coarse
         self.nodes += two_node.lower_pass(
             self.begin, *self.common, spacing, self.doubling, rows, level.values, below.rows,
-            below.values, 0 if coarse is None else search.HALVINGS,
+            below.values, 0 if coarse is None else search.HALVINGS, self.allowance(coarse),
         )  # fmt: skip
         found = self.schedule.copy()
         cost = two_node_labels.greedy(
