@@ -13,6 +13,7 @@ import logging
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
 import nats
 from nats.aio.client import Client
@@ -46,7 +47,7 @@ class Entry:
     stored: str = ""
 
 
-def connect_options(settings: Settings, user: str) -> dict[str, object]:
+def connect_options(settings: Settings, user: str) -> dict[str, Any]:
     """Options that every connection of the house shares.
 
     Unlimited reconnects: after a finite number the pull loop would spin and freeze the event
@@ -70,7 +71,7 @@ async def connect(settings: Settings, user: str) -> Client:
         user=user,
         password=settings.password(user),
         error_cb=_quiet,
-        **connect_options(settings, user),  # type: ignore[arg-type]
+        **connect_options(settings, user),
     )
 
 
@@ -144,11 +145,11 @@ class Bus:
                     f"another {event.source} writes to {subject}; only one may run"
                 ) from error
             raise
-        return ack.seq
+        return int(ack.seq)
 
     async def last_sequence(self) -> int:
         """Sequence of the newest message of the log, 0 when it is empty."""
-        return (await self.js.stream_info(self.stream)).state.last_seq
+        return int((await self.js.stream_info(self.stream)).state.last_seq)
 
     async def last_on(self, subject: str) -> Entry | None:
         """Newest message on a subject, None when there is none."""

@@ -108,7 +108,7 @@ class Runner:
             closed_cb=closed,
             logger=None,
             apply_types=False,
-            **options,  # type: ignore[arg-type]
+            **options,
         )
 
     def end(self, failure: BaseException | None = None) -> None:

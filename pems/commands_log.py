@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
+from contextlib import nullcontext
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated
@@ -103,9 +105,8 @@ def export(
 ) -> None:
     """Write events as JSON lines (CloudEvents structured mode)."""
     events, _ = load_log(find(root, home))
-    output = typer.open_file(str(target), "w")
     written = 0
-    with output:
+    with nullcontext(sys.stdout) if str(target) == "-" else target.open("w") as output:
         for event in events:
             at = event.time.replace(tzinfo=None) if event.time else None
             outside = at is not None and ((since and at < since) or (until and at > until))
@@ -113,7 +114,8 @@ def export(
                 continue
             output.write(json.dumps(structured(event), ensure_ascii=False) + "\n")
             written += 1
-    console.print(f"{written} events written", highlight=False)
+    if str(target) != "-":
+        console.print(f"{written} events written", highlight=False)
 
 
 def structured(event: Event) -> dict[str, object]:

@@ -32,7 +32,7 @@ def send(folder_settings: Settings, type_: str, entity: str, data: Record) -> in
             subject = catalog.subject(folder_settings.site, type_, entity)
             body = data.model_dump_json(exclude_none=True).encode()
             ack = await bus.js.publish(subject, body, stream=bus.stream)
-            return ack.seq
+            return int(ack.seq)
 
     return asyncio.run(publish())
 
@@ -78,7 +78,7 @@ def set_(
     """
     try:
         wish = override.Requested(
-            target=target, quantity=quantity, value=value, minutes=minutes,  # type: ignore[arg-type]
+            target=target, quantity=quantity, value=value, minutes=minutes,
             actor=actor, source="cli", reason=reason,
         )  # fmt: skip
     except ValidationError as error:

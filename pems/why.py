@@ -83,9 +83,9 @@ class Log:
     def before(self, kind: type, sequence: int, entity: str = "") -> Event | None:
         """The newest event of a payload type at or before a place of the log."""
         for event in reversed(self.events[: sequence + 1]):
-            if event.sequence <= sequence and isinstance(event.data, kind):
-                if not entity or event.entity == entity:
-                    return event
+            early = event.sequence <= sequence and isinstance(event.data, kind)
+            if early and (not entity or event.entity == entity):
+                return event
         return None
 
     def outcome(self, proposal: Event) -> list[Event]:

@@ -98,12 +98,15 @@ class Twin:
         scenario = self.options.scenario
         web = int(os.environ.get("PEMS_WEATHER_URL", "http://127.0.0.1:8080").rpartition(":")[2])
         self.web = WebTwin(scenario.weather_forecast, scenario.published_prices, host=host, port=web)
-        for device in (self.inverter, self.web, self.loxone, *self.chargers.values()):
+        for device in self._devices():
             await _patiently(device.connect, type(device).__name__)
+
+    def _devices(self) -> list[Any]:
+        return [self.inverter, self.web, self.loxone, *self.chargers.values()]
 
     async def close(self) -> None:
         """Stop the devices."""
-        for device in (*self.chargers.values(), self.loxone, self.web, self.inverter):
+        for device in self._devices():
             await device.close()
         self.tracing.shutdown()
 
@@ -120,7 +123,8 @@ class Twin:
         """Show the sensors; the Miniserver's clock comes last and says that all is in."""
         seen = self.house.observe()
         self.web.set_time(seen.time)
-        for device in (self.inverter, *self.chargers.values(), self.loxone):
+        devices: list[Any] = [self.inverter, *self.chargers.values(), self.loxone]
+        for device in devices:
             if not await device.publish(seen):
                 LOG.info("%s: the other side is away", type(device).__name__)
 

@@ -39,8 +39,9 @@ def main(folder: Path, wanted: list[str]) -> None:
             start,
             end,
             lead=lead,
+            refit_every=refit,
             site=folder / f"{case}.site.json",
-        )  # fmt: skip
+        )
         used_s = time.process_time() - begun
         results[case] = summary | {"cpu_s": round(used_s, 1)}
         print(line(case, summary, used_s), flush=True)

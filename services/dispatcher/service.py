@@ -249,7 +249,7 @@ class Dispatcher(Service[DispatcherState]):
         state.sent[wish.device] = Sent(value=wish.value, until=until, retries=retries)
         proposed = command.Proposed(
             device=wish.device,
-            kind=wish.kind,  # type: ignore[arg-type]
+            kind=wish.kind,
             value=wish.value,
             valid_from=now,
             expires=now + timedelta(seconds=EXPIRES_S),

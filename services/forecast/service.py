@@ -95,7 +95,7 @@ class Forecast(Service[ForecastState]):
                 "forecast.issued",
                 quantity,
                 ForecastIssued(
-                    quantity=quantity,  # type: ignore[arg-type]
+                    quantity=quantity,
                     issued=now,
                     start=start,
                     step_s=STEP_S,
@@ -162,7 +162,10 @@ def _pv(state: ForecastState, site: SiteConfig, times: NDArray[np.int64]) -> Ban
         known = np.isfinite(array)
         if not known.any():
             return None
-        return np.interp(middle, at[known], array[known], left=np.nan, right=np.nan)
+        found: NDArray[np.float64] = np.interp(
+            middle, at[known], array[known], left=np.nan, right=np.nan
+        )
+        return found
 
     weather = Weather(
         ghi=column(run.ghi_w_m2),

@@ -144,12 +144,14 @@ class HouseField:
         missing: list[str] = []
         if lock_step:
             await _quietly(self.loxone.wait_for_clock(now, CLOCK_WAIT_S), "waiting for the clock")
-        home, inverter, *cars = await asyncio.gather(
+        home, inverter = await asyncio.gather(
             _try(self.loxone.read(), "loxone", missing),
             _try(self._inverter(now), "inverter", missing),
-            *(_try(central.charger(ev).read(), f"ev-{ev}", missing)
-              for ev, central in self.chargers.items()),
-        )  # fmt: skip
+        )
+        cars = [
+            await _try(central.charger(ev).read(), f"ev-{ev}", missing)
+            for ev, central in self.chargers.items()
+        ]
         fresh = home is not None and home.time is not None and now - home.time <= STALE_AFTER
         if home is not None and not fresh:
             missing.append("loxone")

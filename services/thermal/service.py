@@ -277,7 +277,8 @@ def _series(
     origin = int(weather.start.timestamp())
     at = np.array([origin + (i + 0.5) * weather.step_s for i, _ in known])
     wanted = begins + np.array(steps) / 2
-    return np.interp(wanted, at, np.array([v for _, v in known], dtype=np.float64))
+    found: NDArray[np.float64] = np.interp(wanted, at, np.array([v for _, v in known], dtype=np.float64))
+    return found
 
 
 def _reference_heat(
@@ -295,4 +296,5 @@ def _reference_heat(
             planned = np.array(state.plan_duty.get(room.name, ()))
             if planned.size:
                 duty[inside, i] = planned[index[inside]]
-    return duty * power
+    heat: NDArray[np.float64] = duty * power
+    return heat

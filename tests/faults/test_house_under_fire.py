@@ -83,7 +83,7 @@ class Director:
                         self.house.supervisor.tend(lambda name, code: name == "twin")
                         ended = self.house.supervisor.code("twin") is not None
                         await asyncio.sleep(0.02)
-            except (OSError, asyncio.TimeoutError):
+            except (OSError, TimeoutError):
                 await asyncio.sleep(0.2)
             if ended:
                 return

@@ -23,7 +23,7 @@ def dive(
 ) -> tuple[list[int], float, int]:
     """Fix rooms one after another where the LP is surest, pricing the free ones in between.
 
-    `kept` rooms are fixed from the start. `price_room(room, prices)` may add a column to the master.
+    `kept` rooms are fixed from the start. `price_room(room, prices)` may add a column.
     Returns (picked column per room,
     objective with all rooms fixed, LPs solved). The site's own integers stay relaxed.
     """

@@ -41,7 +41,9 @@ def load_series(days: int, seed: int = 0, step_s: int = 3600) -> Series:
     return Series(START, step_s, shape * noise)
 
 
-def pv_data(days: int, seed: int = 0, arrays: tuple[PvArray, ...] = ()) -> Dataset:
+def pv_data(
+    days: int, seed: int = 0, arrays: tuple[PvArray, ...] = (), noise: float = 0.15
+) -> Dataset:
     """PV from physics under random cloud, with a weather forecast that errs."""
     times = START + np.arange(days * 24, dtype=np.int64) * 3600
     rng = np.random.default_rng(seed)
@@ -50,7 +52,7 @@ def pv_data(days: int, seed: int = 0, arrays: tuple[PvArray, ...] = ()) -> Datas
     truth = sun.clear_ghi_wm2 * np.clip(np.repeat(rng.uniform(0.2, 1.0, days), 24), 0, 1)
     light, _ = irradiance({"ghi": truth}, sun)
     power = pv_power(sun, light, 12.0, 1.5, arrays or (PvArray(40, 210, 5000),))
-    forecast = truth * np.exp(rng.normal(0, 0.15, len(times)))
+    forecast = truth * np.exp(rng.normal(0, noise, len(times)))
     issued = times // DAY_S * DAY_S
     return Dataset(Series(START, 3600, power), weather_runs(times, {"ghi": forecast}, issued))
 
@@ -166,7 +168,7 @@ class TestPv:
         assert found is not None
         assert abs(found.latitude - 50) < 6
         assert abs(found.longitude - 14.4) < 5
-        data = pv_data(60, arrays=(PvArray(40, 210, 5000),))
+        data = pv_data(60, arrays=(PvArray(40, 210, 5000),), noise=0.0)
         ghi = data.weather.as_of("ghi", np.full(1440, 2**60), data.series.times_s)  # type: ignore[union-attr]
         plane = estimate_plane(data.series.times_s, 3600, data.series.values, ghi, place, 4000.0)
         assert plane is not None
