@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Protocol
@@ -154,7 +154,7 @@ class WebTwin:
         }
 
 
-def _instants(means: Sequence[float], factor: float, digits: int) -> list[float | None]:
+def _instants(means: FloatArray, factor: float, digits: int) -> list[float | None]:
     """Values at the edges of the intervals: halfway between the means on both sides."""
     edges = [float(means[0]), *map(float, means), float(means[-1])]
     halves = [(a + b) / 2 * factor for a, b in pairwise(edges)]

@@ -20,6 +20,10 @@ from services.forecast.core.solar import Location, SunPath, sun_path
 from services.forecast.core.weather import Weather, check_weather, irradiance
 
 
+# A published forecast changes with its maker: what was true of it half a year ago may not be now.
+OTHERS_FORGET_DAYS = 60.0
+
+
 class PvPredictor(Predictor):
     """P10, P50, P90 and mean of PV power in W.
 
@@ -44,12 +48,16 @@ class PvPredictor(Predictor):
         self.location: Location | None = place.location
         self.plane: Plane | None = None
         self.fitted_from_rows = 0
+        self.has_others = False
 
     # site -------------------------------------------------------------------------------------
 
     def prepare(self, data: Dataset) -> None:
         """Capacity, location and plane, fitted anew when the history has grown by half."""
         series = data.series
+        self.has_others = data.weather is not None and "pv_forecast_w" in data.weather.columns
+        if self.has_others:
+            self.forget_days = self.line_forget_days = OTHERS_FORGET_DAYS
         known = int((~np.isnan(series.values)).sum())
         if known < 1.5 * self.fitted_from_rows:
             return
@@ -169,6 +177,10 @@ class PvPredictor(Predictor):
                     np.nan_to_num(change / np.maximum(clear, 100.0)) / 0.3, 0, 1
                 )
         line += self._recent_columns(columns, data, issue_s, target_s, clear_power)
+        base = np.empty((n, 0, 4))
+        if "others" in columns:
+            base = self._others(columns, data, issue_s)
+            line.append("others_corrected")
         if "others" in columns and "clearness" not in columns and clear_power is not None:
             group = np.digitize(
                 np.nan_to_num(
@@ -182,7 +194,7 @@ class PvPredictor(Predictor):
             names, np.column_stack([columns[k] for k in names]),
             np.column_stack([columns[k] for k in line]),
             scale=np.full(n, self.capacity_w), slot=((target_s % DAY_S) // 3600).astype(np.int64),
-            group=group.astype(np.int64), base=np.empty((n, 0, 4)), dark=dark, widen=widen, flags=flags,
+            group=group.astype(np.int64), base=base, dark=dark, widen=widen, flags=flags,
         )  # fmt: skip
 
     def _clear_power(self, sun: SunPath | None) -> FloatArray | None:
@@ -279,6 +291,38 @@ class PvPredictor(Predictor):
             line += ["others", "others_-1h", "others_+1h", "others_day"]
         return line
 
+    def _others(
+        self, columns: dict[str, FloatArray], data: Dataset, issue_s: IntArray
+    ) -> FloatArray:
+        """Somebody else's forecast, corrected by how it did in the last fortnight, as a member (n, 1, 4).
+
+        Its skill changes when its maker changes it; this member follows within days.
+        """
+        weather = data.weather
+        assert weather is not None
+        issues, inverse = np.unique(issue_s, return_inverse=True)
+        ratio, spread = np.ones(len(issues)), np.full(len(issues), 0.3)
+        for i, issue in enumerate(issues.tolist()):
+            past = data.series.between(issue - 14 * DAY_S, issue)
+            times = past.times_s
+            # What was forecast for those steps a day before each of them began.
+            told = weather.as_of("pv_forecast_w", times // DAY_S * DAY_S, times)
+            both = ~np.isnan(told) & ~np.isnan(past.values) & (told > 0.02 * self.capacity_w)
+            if both.sum() >= 10:
+                actual, said = past.values[both], told[both]
+                ratio[i] = np.clip(actual.sum() / said.sum(), 0.5, 2.0)
+                spread[i] = np.clip(np.abs(actual - ratio[i] * said).sum() / actual.sum(), 0.05, 1.0)
+        columns["others_ratio"] = ratio[inverse]
+        columns["others_error"] = spread[inverse]
+        corrected = columns["others"] * ratio[inverse]
+        columns["others_corrected"] = corrected
+        width = 1.6 * spread[inverse] * corrected
+        low, high = np.maximum(corrected - width, 0.0), corrected + width
+        return np.stack([low, corrected, high, corrected], axis=1)[:, None, :]
+
+    def base_names(self) -> list[str]:
+        return ["others-corrected"] if self.has_others else []
+
     def _clear_at(self, target_s: IntArray, step_s: int) -> FloatArray:
         sun = self.sun(target_s, step_s)
         assert sun is not None
@@ -370,6 +414,7 @@ class PvPredictor(Predictor):
             "location": None if self.location is None else asdict(self.location),
             "plane": None if self.plane is None else asdict(self.plane),
             "fitted_from_rows": self.fitted_from_rows,
+            "has_others": self.has_others,
         }
 
     def restore(self, constants: dict[str, Any]) -> None:
@@ -377,6 +422,7 @@ class PvPredictor(Predictor):
         place, plane = constants["location"], constants["plane"]
         self.location = None if place is None else Location(**place)
         self.fitted_from_rows = int(constants["fitted_from_rows"])
+        self.has_others = bool(constants["has_others"])
         self.plane = None
         if plane is not None:
             array = plane["array"] | {"horizon": tuple(map(tuple, plane["array"]["horizon"]))}
