@@ -41,8 +41,14 @@ def fail(message: object, code: int = 1) -> typer.Exit:
     return typer.Exit(code)
 
 
+WITH_MODELS = {"train", "evaluate", "plan", "scenario"}
+
+
 def main() -> None:
     """Entry point: expected errors become one clear line."""
+    wanted = sys.argv[1] if len(sys.argv) > 1 else "--help"
+    if wanted in WITH_MODELS or wanted.startswith("-"):
+        from pems import commands_models  # noqa: F401  # seconds to import
     try:
         app()
     except (config.ConfigError, FileNotFoundError, LookupError, ConnectionError) as error:

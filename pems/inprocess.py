@@ -23,6 +23,7 @@ from services.dispatcher.service import Dispatcher
 from services.forecast.service import Forecast
 from services.gateway.core.readings import EvReading, HouseReading, RoomReading, Sweep
 from services.gateway.service import Gateway
+from services.historian.service import Historian
 from services.optimizer.service import Optimizer
 from services.safety.core.limits import Limits
 from services.safety.service import Safety
@@ -155,7 +156,9 @@ class Simulation:
         self.field = TwinField(site, scenario, self.house)
         signer = Signer(b"in-process simulation, no secret"[:32])
         gateway = Gateway(self.field, Verifier(signer.public_bytes))
-        chain = services or [Forecast(), Thermal(), Optimizer(), Dispatcher(), Safety(signer)]
+        chain = services or [
+            Forecast(), Thermal(), Optimizer(), Dispatcher(), Safety(signer), Historian(),
+        ]  # fmt: skip
         self.loop = Loop(site.site, [gateway, *chain], mode, sink)
         self.number = 0
         Limits.from_dict(safety)

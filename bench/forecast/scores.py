@@ -23,7 +23,9 @@ CASES: dict[str, tuple[str, str, str, str, str]] = {
     "pv_france": ("pv", "2024-08-15", "2024-10-01", "24h", "7d"),
     "load_france": ("load", "2024-09-16", "2024-10-01", "24h", "7d"),
     "load_konstanz": ("load", "2016-07-01", "2016-07-31", "24h", "7d"),
-    **{f"load_fontana_{home}": ("load", "2017-06-15", "2017-08-01", "24h", "14d") for home in HOMES},
+    **{
+        f"load_fontana_{home}": ("load", "2017-06-15", "2017-08-01", "24h", "14d") for home in HOMES
+    },
     "price_cz_mixed": ("price", "2025-10-01", "2026-01-01", "48h", "28d"),
 }
 

@@ -15,10 +15,10 @@ from services.forecast.core.place import Place
 from services.forecast.core.predictor import Features, Predictor
 from services.forecast.core.pv_physics import PvArray, pv_power
 from services.forecast.core.pv_site import Plane, estimate_location, estimate_plane, unusual_days
+from services.forecast.core.pv_weather import weather_columns
 from services.forecast.core.series import Dataset
 from services.forecast.core.solar import Location, SunPath, sun_path
 from services.forecast.core.weather import Weather, check_weather, irradiance
-
 
 # A published forecast changes with its maker: what was true of it half a year ago may not be now.
 OTHERS_FORGET_DAYS = 60.0
@@ -164,7 +164,10 @@ class PvPredictor(Predictor):
         group = np.ones(n, dtype=np.int64)
         widen = np.ones(n)
         if data.weather is not None:
-            line += self._weather_columns(columns, data, issue_s, target_s, clear)
+            line += weather_columns(
+                columns, data.weather, issue_s, target_s, clear,
+                lambda times: self._clear_at(times, step_s), self.capacity_w,
+            )  # fmt: skip
             physics = self.physics(data, issue_s, target_s, sun)
             if physics is not None:
                 columns["physics"] = physics / self.capacity_w
@@ -204,93 +207,6 @@ class PvPredictor(Predictor):
         light, _ = irradiance({"ghi": sun.clear_ghi_wm2}, sun)
         return pv_power(sun, light, 15.0, 1.5, arrays, self.place.inverter_limit_w)
 
-    def _weather_columns(
-        self, columns: dict[str, FloatArray], data: Dataset, issue_s: IntArray, target_s: IntArray,
-        clear: FloatArray,
-    ) -> list[str]:  # fmt: skip
-        """Weather at the target and around it; returns the names the linear member takes."""
-        weather = data.weather
-        assert weather is not None
-        line: list[str] = []
-
-        def seen(name: str, hours: float = 0.0) -> FloatArray:
-            return weather.as_of(name, issue_s, target_s + int(hours * 3600))
-
-        def around(name: str, hours: tuple[float, ...]) -> FloatArray:
-            return np.asarray(np.nanmean(np.stack([seen(name, h) for h in hours]), axis=0))
-
-        have = weather.columns
-        if "ghi" in have:
-            columns["ghi"] = seen("ghi")
-            for hours in (-3, -2, -1, 1, 2, 3):
-                columns[f"ghi_{hours:+d}h"] = seen("ghi", hours)
-            columns["ghi_3h"] = around("ghi", (-1, 0, 1))
-            if weather.step_s < 3600:
-                columns["ghi_before"] = seen("ghi", -weather.step_s / 3600)
-                columns["ghi_after"] = seen("ghi", weather.step_s / 3600)
-            line += ["ghi", "ghi_-1h", "ghi_+1h"]
-            if not np.isnan(clear).all():
-                clearness = np.where(clear > 25, columns["ghi"] / np.maximum(clear, 25.0), np.nan)
-                columns["clearness"] = np.clip(clearness, 0, 1.6)
-                clear_now, clear_total = clear, clear.copy()
-                total = np.nan_to_num(columns["ghi"])
-                for hours in range(-6, 7):
-                    if hours:
-                        part = seen("ghi", hours)
-                        other = self._clear_at(target_s + hours * 3600, data.series.step_s)
-                        total = total + np.nan_to_num(part)
-                        clear_total = clear_total + np.where(np.isnan(part), 0.0, other)
-                        if abs(hours) <= 2:
-                            columns[f"clearness_{hours:+d}h"] = np.where(
-                                other > 25, part / np.maximum(other, 25.0), np.nan
-                            )
-                columns["clearness_day"] = total / np.maximum(clear_total, 100.0)
-                columns["ghi_of_day"] = columns["clearness_day"] * clear_now
-                near = [columns[f"clearness_{h:+d}h"] for h in (-2, -1, 1, 2)]
-                columns["clearness_5h"] = np.nanmean(
-                    np.stack([columns["clearness"], *near]), axis=0
-                )
-                columns["clearness_rough"] = np.nanstd(
-                    np.stack([columns["clearness"], *near]), axis=0
-                )
-                line += ["clearness_5h", "ghi_of_day"]
-        if "cloud_cover" in have:
-            columns["cloud_cover"] = seen("cloud_cover")
-            for hours in (-3, -2, -1, 1, 2, 3):
-                columns[f"cloud_{hours:+d}h"] = seen("cloud_cover", hours)
-            columns["cloud_5h"] = around("cloud_cover", (-2, -1, 0, 1, 2))
-            columns["cloud_11h"] = around("cloud_cover", (-5, -4, -3, -2, -1, 0, 1, 2, 3, 4, 5))
-            line += ["cloud_cover", "cloud_5h"]
-        if "temp_air" in have:
-            columns["temp_air"] = seen("temp_air")
-            columns["temp_day"] = around("temp_air", (-9, -6, -3, 0, 3, 6, 9))
-            line.append("temp_air")
-        if "relative_humidity" in have:
-            columns["humidity"] = seen("relative_humidity")
-            columns["humidity_5h"] = around("relative_humidity", (-2, -1, 0, 1, 2))
-            line += ["humidity", "humidity_5h"]
-            if "temp_air" in have:
-                columns["dew_point"] = columns["temp_air"] - (100.0 - columns["humidity"]) / 5.0
-        if "wind_speed" in have:
-            columns["wind_5h"] = around("wind_speed", (-2, -1, 0, 1, 2))
-        for name in ("dni", "dhi"):
-            if name in have:
-                columns[name] = seen(name)
-        if "pv_forecast_w" in have:
-            others = seen("pv_forecast_w") / self.capacity_w
-            columns["others"] = np.maximum(others, 0.0)
-            for hours in (-2, -1, 1, 2):
-                columns[f"others_{hours:+d}h"] = seen("pv_forecast_w", hours) / self.capacity_w
-            if weather.step_s < 3600:
-                for name, sign in (("others_before", -1), ("others_after", 1)):
-                    hours_off = sign * weather.step_s / 3600
-                    columns[name] = seen("pv_forecast_w", hours_off) / self.capacity_w
-            columns["others_day"] = (
-                around("pv_forecast_w", (-6, -4, -2, 0, 2, 4, 6)) / self.capacity_w
-            )
-            line += ["others", "others_-1h", "others_+1h", "others_day"]
-        return line
-
     def _others(
         self, columns: dict[str, FloatArray], data: Dataset, issue_s: IntArray
     ) -> FloatArray:
@@ -311,7 +227,9 @@ class PvPredictor(Predictor):
             if both.sum() >= 10:
                 actual, said = past.values[both], told[both]
                 ratio[i] = np.clip(actual.sum() / said.sum(), 0.5, 2.0)
-                spread[i] = np.clip(np.abs(actual - ratio[i] * said).sum() / actual.sum(), 0.05, 1.0)
+                spread[i] = np.clip(
+                    np.abs(actual - ratio[i] * said).sum() / actual.sum(), 0.05, 1.0
+                )
         columns["others_ratio"] = ratio[inverse]
         columns["others_error"] = spread[inverse]
         corrected = columns["others"] * ratio[inverse]

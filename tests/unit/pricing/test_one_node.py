@@ -45,6 +45,7 @@ def test_a_very_coarse_grid_is_weak_but_never_wrong(
     seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(one_node_price, "COARSE_SPACING_K", 1.5)
+    monkeypatch.setattr(one_node_price, "NARROWEST_COARSE_SPACING_K", 1.5)
     rng = np.random.default_rng(1000 + seed)
     steps = int(rng.integers(6, 12))
     room = random_room(rng, steps, wild=seed % 3 == 1)
@@ -60,6 +61,7 @@ def test_convex_costs_need_every_correction(seed: int, monkeypatch: pytest.Monke
     """Only one schedule is allowed, so its cost is the optimum, and it is convex in the start: a
     chord without the corrections of shift_grid lies above it."""
     monkeypatch.setattr(one_node_price, "COARSE_SPACING_K", 1.0)
+    monkeypatch.setattr(one_node_price, "NARROWEST_COARSE_SPACING_K", 1.0)
     monkeypatch.setattr(search, "FINEST_LEVEL", seed % 3)
     rng = np.random.default_rng(seed)
     order = rng.integers(0, 2, 40)

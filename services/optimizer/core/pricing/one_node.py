@@ -103,7 +103,8 @@ def lower_pass(
     Row (t, s) lies at ``values[rows[t, s, ROW_AT]:]`` and holds the nodes ROW_FIRST..ROW_LAST. Nodes
     ROW_LOW..ROW_HIGH are computed; the others come from the coarser level (2**halvings times
     coarser, halvings > 0) or, on the first level (halvings = 0), where no schedule can get to, by
-    continuing the row in a straight line. `allowance`: see combine_levels. Returns the number of nodes computed.
+    continuing the row in a straight line. `allowance`: see combine_levels. Returns the number of
+    nodes computed.
     """
     n = steps.shape[0]
     widest = 0

@@ -12,7 +12,10 @@ from .scratch import Scratch
 from .search import Level, Search, checked_price, levels_before_judging
 
 COARSE_SPACING_K = 0.1
-"""Node distance of the first level; it covers everything the room can reach."""
+"""Largest node distance of the first level, which covers everything the room can reach."""
+
+NARROWEST_COARSE_SPACING_K = 0.03
+"""Smallest one; between the two it is half of what a step with the relay on adds."""
 
 
 def price_room(
@@ -116,10 +119,12 @@ class _OneNodeSearch(Search):
             self.start_c, self.prefix_cost = one_node.run(
                 0, begin, relay, self.room_start_c, self.steps, self.terminal
             )
+        step = 0.5 * float(np.median(np.abs(room.gain_on_k)))
+        spacing = min(COARSE_SPACING_K, max(NARROWEST_COARSE_SPACING_K, step))
         self.offset, self.spacing, self.doubling, self.reach_low, self.reach_high = layout.frame(
-            begin, self.start_c, COARSE_SPACING_K, fixed, self.steps
+            begin, self.start_c, spacing, fixed, self.steps
         )
-        self.patience = levels_before_judging(COARSE_SPACING_K, room.gain_on_k)
+        self.patience = levels_before_judging(spacing, room.gain_on_k)
         self.common = (self.ahead, self.steps, self.terminal, self.switch_cost, self.offset)
 
     def simulate(self, schedule: IntArray) -> tuple[float, FloatArray]:

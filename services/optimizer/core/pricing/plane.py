@@ -69,31 +69,6 @@ def refine_plane(
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
-def refine_frame(
-    out: FloatArray,
-    source: FloatArray,
-    lead0: int,
-    lead1: int,
-    halvings: int,
-    inner0: int,
-    across: int,
-    inner1: int,
-    up: int,
-) -> None:
-    """`refine_plane` for all nodes but the rectangle of up x across nodes at (inner1, inner0)."""
-    if across == 0 or up == 0:
-        refine_plane(out, source, lead0, lead1, halvings, halvings)
-        return
-    top = inner1 + up
-    right = inner0 + across
-    refine_plane(out[:inner1], source, lead0, lead1, halvings, halvings)
-    refine_plane(out[top:], source, lead0, lead1 + top, halvings, halvings)
-    middle = out[inner1:top]
-    refine_plane(middle[:, :inner0], source, lead0, lead1 + inner1, halvings, halvings)
-    refine_plane(middle[:, right:], source, lead0 + right, lead1 + inner1, halvings, halvings)
-
-
-@njit(cache=True)  # type: ignore[untyped-decorator]
 def add_oblique_line(out: FloatArray, at_zero: float, slope0: float, slope1: float) -> None:
     """Add ``at_zero + slope0 * i + slope1 * j`` at node (j, i) (exact)."""
     for j in range(out.shape[0]):

@@ -66,6 +66,8 @@ class RoomPricing:
         check_schedule_fields(self, steps)
         for name in ("decay", "gain_on_k", "drift_k"):
             _freeze(self, name, steps)
+        if not np.isfinite(self.start_temperature_c):
+            raise ValueError("start_temperature_c must be finite: estimate it before pricing")
         if np.any(self.decay <= 1e-9) or np.any(self.decay > 1.0):
             raise ValueError("decay must lie in (0, 1]: it is exp(-step / time constant)")
 

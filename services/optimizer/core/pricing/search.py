@@ -213,7 +213,8 @@ def levels_before_judging(spacing: float, gain: FloatArray) -> int:
     step = float(np.median(np.abs(gain)))
     if step <= 0.0:
         return 3
-    return int(np.clip(np.ceil(np.log2(NODES_PER_GAIN * spacing / step)), 2, FINEST_LEVEL - 2)) + 1
+    levels = int(np.ceil(np.log2(NODES_PER_GAIN * spacing / step)))
+    return min(max(levels, 2), 9) + 1
 
 
 def checked_price(price_eur_per_kwh_on: FloatArray, steps: int) -> FloatArray:

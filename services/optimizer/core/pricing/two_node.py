@@ -22,7 +22,6 @@ from .plane import (
     add_oblique_line,
     combine_planes,
     continue_plane,
-    refine_frame,
     refine_plane,
     shift_plane,
 )
@@ -149,16 +148,13 @@ def lower_pass(
                 coarse_tall = below[LAST1] - below[FIRST1] + 1
                 size = coarse_wide * coarse_tall
                 source = coarse_values[below[AT] : below[AT] + size]
-                refine_frame(
+                refine_plane(
                     plane,
                     source.reshape(coarse_tall, coarse_wide),
                     row[FIRST0] - (below[FIRST0] << halvings),
                     row[FIRST1] - (below[FIRST1] << halvings),
                     halvings,
-                    row[LOW0] - row[FIRST0],
-                    across if up > 0 else 0,
-                    row[LOW1] - row[FIRST1],
-                    up if across > 0 else 0,
+                    halvings,
                 )
             if across == 0 or up == 0:
                 continue
@@ -189,14 +185,9 @@ def lower_pass(
             inner1 = row[LOW1] - row[FIRST1]
             if halvings > 0:
                 other = half[: across * up].reshape(up, across)
-                refine_plane(
-                    other,
-                    source.reshape(coarse_tall, coarse_wide),
-                    row[LOW0] - (below[FIRST0] << halvings),
-                    row[LOW1] - (below[FIRST1] << halvings),
-                    halvings,
-                    halvings,
-                )
+                for j in range(up):
+                    for i in range(across):
+                        other[j, i] = plane[inner1 + j, inner0 + i]
                 ends = row[ENDS]
                 combine_planes(
                     best.reshape(up, across),

@@ -1,0 +1,90 @@
+"""Weather at and around a step, as columns of the PV feature table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from services.forecast.core.bands import FloatArray, IntArray
+from services.forecast.core.series import WeatherRuns
+
+
+def weather_columns(
+    columns: dict[str, FloatArray], weather: WeatherRuns, issue_s: IntArray, target_s: IntArray,
+    clear: FloatArray, clear_at: Callable[[IntArray], FloatArray], capacity_w: float,
+) -> list[str]:  # fmt: skip
+    """Weather at the target and around it; returns the names the linear member takes."""
+    line: list[str] = []
+
+    def seen(name: str, hours: float = 0.0) -> FloatArray:
+        return weather.as_of(name, issue_s, target_s + int(hours * 3600))
+
+    def around(name: str, hours: tuple[float, ...]) -> FloatArray:
+        return np.asarray(np.nanmean(np.stack([seen(name, h) for h in hours]), axis=0))
+
+    have = weather.columns
+    if "ghi" in have:
+        columns["ghi"] = seen("ghi")
+        for hours in (-3, -2, -1, 1, 2, 3):
+            columns[f"ghi_{hours:+d}h"] = seen("ghi", hours)
+        columns["ghi_3h"] = around("ghi", (-1, 0, 1))
+        if weather.step_s < 3600:
+            columns["ghi_before"] = seen("ghi", -weather.step_s / 3600)
+            columns["ghi_after"] = seen("ghi", weather.step_s / 3600)
+        line += ["ghi", "ghi_-1h", "ghi_+1h"]
+        if not np.isnan(clear).all():
+            clearness = np.where(clear > 25, columns["ghi"] / np.maximum(clear, 25.0), np.nan)
+            columns["clearness"] = np.clip(clearness, 0, 1.6)
+            clear_now, clear_total = clear, clear.copy()
+            total = np.nan_to_num(columns["ghi"])
+            for hours in range(-6, 7):
+                if hours:
+                    part = seen("ghi", hours)
+                    other = clear_at(target_s + hours * 3600)
+                    total = total + np.nan_to_num(part)
+                    clear_total = clear_total + np.where(np.isnan(part), 0.0, other)
+                    if abs(hours) <= 2:
+                        columns[f"clearness_{hours:+d}h"] = np.where(
+                            other > 25, part / np.maximum(other, 25.0), np.nan
+                        )
+            columns["clearness_day"] = total / np.maximum(clear_total, 100.0)
+            columns["ghi_of_day"] = columns["clearness_day"] * clear_now
+            near = [columns[f"clearness_{h:+d}h"] for h in (-2, -1, 1, 2)]
+            columns["clearness_5h"] = np.nanmean(np.stack([columns["clearness"], *near]), axis=0)
+            columns["clearness_rough"] = np.nanstd(np.stack([columns["clearness"], *near]), axis=0)
+            line += ["clearness_5h", "ghi_of_day"]
+    if "cloud_cover" in have:
+        columns["cloud_cover"] = seen("cloud_cover")
+        for hours in (-3, -2, -1, 1, 2, 3):
+            columns[f"cloud_{hours:+d}h"] = seen("cloud_cover", hours)
+        columns["cloud_5h"] = around("cloud_cover", (-2, -1, 0, 1, 2))
+        columns["cloud_11h"] = around("cloud_cover", (-5, -4, -3, -2, -1, 0, 1, 2, 3, 4, 5))
+        line += ["cloud_cover", "cloud_5h"]
+    if "temp_air" in have:
+        columns["temp_air"] = seen("temp_air")
+        columns["temp_day"] = around("temp_air", (-9, -6, -3, 0, 3, 6, 9))
+        line.append("temp_air")
+    if "relative_humidity" in have:
+        columns["humidity"] = seen("relative_humidity")
+        columns["humidity_5h"] = around("relative_humidity", (-2, -1, 0, 1, 2))
+        line += ["humidity", "humidity_5h"]
+        if "temp_air" in have:
+            columns["dew_point"] = columns["temp_air"] - (100.0 - columns["humidity"]) / 5.0
+    if "wind_speed" in have:
+        columns["wind_5h"] = around("wind_speed", (-2, -1, 0, 1, 2))
+    for name in ("dni", "dhi"):
+        if name in have:
+            columns[name] = seen(name)
+    if "pv_forecast_w" in have:
+        others = seen("pv_forecast_w") / capacity_w
+        columns["others"] = np.maximum(others, 0.0)
+        for hours in (-2, -1, 1, 2):
+            columns[f"others_{hours:+d}h"] = seen("pv_forecast_w", hours) / capacity_w
+        if weather.step_s < 3600:
+            for name, sign in (("others_before", -1), ("others_after", 1)):
+                hours_off = sign * weather.step_s / 3600
+                columns[name] = seen("pv_forecast_w", hours_off) / capacity_w
+        columns["others_day"] = around("pv_forecast_w", (-6, -4, -2, 0, 2, 4, 6)) / capacity_w
+        line += ["others", "others_-1h", "others_+1h", "others_day"]
+    return line

@@ -1,0 +1,160 @@
+"""Batches, warm starts, determinism, work counts, and what is refused."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from bench.pricing import one_node_room, two_node_room
+from services.optimizer.core.pricing import (
+    Corridor,
+    Scratch,
+    price_room,
+    price_room_two_node,
+    price_rooms,
+)
+from services.optimizer.core.pricing.shift_grid import combine_levels
+from tests.unit.pricing.pricing_oracle import cost_by_hand, random_room
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_two_day_room_is_priced_to_half_a_per_mille(seed: int) -> None:
+    room, price = one_node_room(seed)
+    priced = price_room(room, price)
+    assert priced.gap_eur <= 5e-4 * priced.cost_eur
+    assert priced.work_nodes <= 600_000
+    assert priced.cost_eur == pytest.approx(cost_by_hand(room, price, priced.schedule), abs=1e-9)
+
+
+def test_a_two_node_room_is_priced_to_one_per_cent() -> None:
+    for seed in range(3):
+        room, price = two_node_room(seed)
+        priced = price_room_two_node(room, price)
+        assert priced.gap_eur <= 1e-2 * priced.cost_eur
+        assert priced.cost_eur == pytest.approx(
+            cost_by_hand(room, price, priced.schedule), abs=1e-8
+        )
+
+
+def test_levels_agree_with_each_other() -> None:
+    """Each wanted gap gives its own bound and schedule; none contradicts another."""
+    for seed in range(8):
+        room, price = one_node_room(seed)
+        priced = [price_room(room, price, gap_fraction=gap) for gap in (0.05, 0.01, 1e-3, 1e-4)]
+        assert max(p.lower_bound_eur for p in priced) <= min(p.cost_eur for p in priced)
+        assert priced[3].gap_eur <= priced[0].gap_eur
+
+
+def test_same_input_same_bytes_with_any_memory() -> None:
+    room, price = one_node_room(3)
+    scratch = Scratch()
+    price_room(*one_node_room(4), scratch=scratch)
+    price_room_two_node(*two_node_room(0), gap_fraction=0.05, scratch=scratch)
+    first, second = price_room(room, price), price_room(room, price, scratch=scratch)
+    assert first.schedule.tobytes() == second.schedule.tobytes()
+    assert (first.cost_eur, first.lower_bound_eur) == (second.cost_eur, second.lower_bound_eur)
+    assert first.work_nodes == second.work_nodes
+
+
+def test_a_batch_is_the_rooms_one_by_one() -> None:
+    rooms, prices = zip(*(one_node_room(seed) for seed in range(3)), strict=True)
+    batch = price_rooms(rooms, np.array(prices), gap_fraction=1e-2)
+    for room, price, priced in zip(rooms, prices, batch, strict=True):
+        alone = price_room(room, price, gap_fraction=1e-2)
+        assert (alone.cost_eur, alone.lower_bound_eur) == (priced.cost_eur, priced.lower_bound_eur)
+    shared = price_rooms(rooms, prices[0], gap_fraction=1e-2)
+    assert shared[0].cost_eur == batch[0].cost_eur
+
+
+@pytest.mark.parametrize("change", [0.0, 0.002, 0.05])
+def test_a_corridor_changes_the_work_and_never_the_truth(change: float) -> None:
+    for seed in range(6):
+        room, price = one_node_room(seed)
+        known = price_room(room, price).corridor
+        moved = price + np.random.default_rng(seed).normal(0.0, change, price.size)
+        cold, warm = price_room(room, moved), price_room(room, moved, corridor=known)
+        assert warm.lower_bound_eur <= cold.cost_eur
+        assert cold.lower_bound_eur <= warm.cost_eur
+        assert warm.gap_eur <= 1e-3 * warm.cost_eur
+
+
+def test_a_nonsense_corridor_cannot_break_the_bound() -> None:
+    room, price = one_node_room(1)
+    good = price_room(room, price)
+    rng = np.random.default_rng(0)
+    for _ in range(5):
+        low = rng.uniform(15.0, 25.0, (193, 2))
+        width = rng.uniform(-1.0, 2.0, (193, 2))
+        living = tuple((low, low + width) for _ in range(4))
+        corridor = Corridor(living, rng.integers(0, 2, 192).astype(np.uint8))
+        priced = price_room(room, price, corridor=corridor)
+        assert priced.lower_bound_eur <= good.cost_eur
+        assert priced.cost_eur >= good.lower_bound_eur
+    with pytest.raises(ValueError, match="corridor is of another horizon"):
+        price_room(*one_node_room(0, steps=96), corridor=good.corridor)
+
+
+def test_the_work_count_is_kept() -> None:
+    room, price = one_node_room(0)
+    free = price_room(room, price, gap_fraction=0.0, max_nodes=300_000)
+    assert free.work_nodes <= 300_000
+    least = price_room(room, price, gap_fraction=0.0, max_nodes=0)
+    assert 0 < least.work_nodes < free.work_nodes
+    assert least.lower_bound_eur <= free.cost_eur
+
+
+def test_combined_levels_stay_below_the_larger_bound_and_join_the_coarse_one() -> None:
+    rng = np.random.default_rng(5)
+    at = np.linspace(0.0, 7.0, 281)
+    for _ in range(200):
+        fine, coarse = rng.normal(size=8), rng.normal(size=8)
+        allowance = float(rng.choice([0.0, 0.3]))
+        out = fine.copy()
+        combine_levels(out, coarse, allowance, False, True)
+        lines = [np.interp(at, np.arange(8), row) for row in (out, fine, coarse)]
+        assert (lines[0] <= np.maximum(lines[1], lines[2]) + 1e-12).all()
+        assert out[0] <= coarse[0]
+        inner = fine - coarse > 2.0
+        assert (out[1:-1][inner[1:-1]] > coarse[1:-1][inner[1:-1]]).all()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"decay": np.full(5, 1.2)}, "decay must lie in"),
+        ({"decay": np.empty(0)}, "decay is empty"),
+        ({"gain_on_k": np.array([0.1, np.nan, 0.1, 0.1, 0.1])}, "gain_on_k holds NaN"),
+        ({"comfort_low_c": np.full(4, 20.0)}, "comfort_low_c must be a vector of 5"),
+        ({"comfort_low_c": np.full(5, 40.0)}, "comfort_low_c lies above"),
+        ({"penalty_low_eur_per_k": np.full(5, -1.0)}, "penalty_low_eur_per_k must not be negative"),
+        ({"switch_cost_eur": -0.1}, "switch_cost_eur must be"),
+        ({"min_on_steps": 0}, "min_on_steps must be"),
+        ({"steps_in_state_at_start": -1}, "steps_in_state_at_start must not"),
+        ({"relay_fixed": np.array([0, 1, 2, 0, 0])}, "relay_fixed must hold"),
+        ({"start_temperature_c": np.nan}, "start_temperature_c must be finite"),
+        (
+            {"terminal_temperature_c": np.array([1.0, 1.0]), "terminal_value_eur": np.zeros(2)},
+            "terminal_temperature_c must rise",
+        ),
+        (
+            {
+                "terminal_temperature_c": np.array([1.0, 2.0, 3.0]),
+                "terminal_value_eur": np.array([0.0, 0.0, 1.0]),
+            },
+            "terminal_value_eur must be concave",
+        ),
+    ],
+)
+def test_bad_fields_are_refused_by_name(changes: dict, message: str) -> None:
+    room = random_room(np.random.default_rng(0), 5)
+    with pytest.raises(ValueError, match=message):
+        replace(room, **changes)
+
+
+def test_bad_prices_are_refused() -> None:
+    room = random_room(np.random.default_rng(0), 5)
+    for price in (np.zeros(4), np.array([0.1, np.nan, 0.1, 0.1, 0.1])):
+        with pytest.raises(ValueError, match="price_eur_per_kwh_on"):
+            price_room(room, price)

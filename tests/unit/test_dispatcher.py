@@ -1,0 +1,143 @@
+"""The dispatcher's core: duty to relays, plan to battery mode, energy to amperes, wishes."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from contracts.events.override import Requested
+from contracts.site import SiteConfig
+from services.dispatcher.core import overrides, schedule
+from services.dispatcher.service import Dispatcher, DispatcherState
+from tests.conftest import make_event
+
+NOW = datetime(2026, 1, 12, 18, 1, tzinfo=UTC)
+
+
+@given(st.lists(st.floats(0, 1), min_size=4, max_size=40))
+def test_relay_time_follows_the_duty_and_never_switches_twice_in_a_slot(
+    duties: list[float],
+) -> None:
+    carry, on_cycles = 0.0, 0
+    for duty in duties:
+        states = []
+        for cycle in range(schedule.CYCLES_PER_SLOT):
+            on, carry = schedule.relay_wish(duty, carry, cycle)
+            states.append(on)
+        on_cycles += sum(states)
+        assert sum(a != b for a, b in pairwise(states)) <= 1
+    wanted = sum(duties) * schedule.CYCLES_PER_SLOT
+    assert abs(on_cycles - wanted) <= 1.0 + 1e-9
+
+
+def plan(charge: float, discharge: float, grid: float) -> Any:
+    return SimpleNamespace(
+        battery_charge_w=[charge], battery_discharge_w=[discharge], grid_import_w=[max(0, grid)],
+        grid_export_w=[max(0, -grid)], marginal_price_eur_per_kwh=[0.2],
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("charge", "discharge", "grid", "value", "why"),
+    [
+        (0, 2_000, 0, 0, "covering the load is what self-use does"),
+        (3_000, 0, 0, 0, "taking the surplus is what self-use does"),
+        (4_000, 0, 5_000, 4_000, "charging from the grid is not"),
+        (0, 3_000, -2_000, -3_000, "discharging into the grid is not"),
+        (0, 0, 1_500, schedule.HOLD_W, "importing beside a full battery keeps its charge"),
+        (0, 6_000, 4_000, 0, "at its greatest discharge self-use does the same"),
+    ],
+)
+def test_battery_is_left_to_itself_when_it_would_do_the_same(
+    site: SiteConfig, charge: float, discharge: float, grid: float, value: int, why: str
+) -> None:
+    assert schedule.battery_wish(plan(charge, discharge, grid), 0, site).value == value, why
+
+
+@given(st.lists(st.floats(0, 11_040), min_size=6, max_size=60))
+def test_ev_current_is_never_below_six_amperes_and_energy_is_kept(powers: list[float]) -> None:
+    ev = SimpleNamespace(min_w=4_140.0, max_w=11_040.0, voltage_v=230.0, phases=3)
+    carry, given_wh = 0.0, 0.0
+    for power in powers:
+        current, carry = schedule.ev_wish(power, carry, ev)  # type: ignore[arg-type]
+        assert current == 0 or 6_000 <= current <= 16_000
+        given_wh += current / 1_000 * 230 * 3 * schedule.CYCLE_S / 3_600
+    wanted = sum(powers) * schedule.CYCLE_S / 3_600
+    assert given_wh <= wanted + 4_140 * schedule.CYCLE_S / 3_600 + 1
+
+
+def wish(**changes: Any) -> Requested:
+    values = {"target": "room-living", "quantity": "temperature_c", "value": 23.0, "minutes": 60,
+              "actor": "a person"} | changes  # fmt: skip
+    return Requested(**values)
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"target": "room-attic"}, "no room 'room-attic'; known: room-bathroom"),
+        ({"value": 40.0}, "40.0 °C is outside 5.0 to 28.0 °C"),
+        ({"minutes": None, "until": NOW - timedelta(minutes=1)}, "is not after now"),
+        ({"minutes": None, "until": NOW + timedelta(days=15)}, "14 days at most"),
+        ({"target": "relay-living", "quantity": "relay", "value": 0.5}, "a relay is 0 or 1"),
+        ({"target": "relay-attic", "quantity": "relay", "value": 1.0}, "no relay 'relay-attic'"),
+        ({"target": "battery", "quantity": "power_w", "value": 9_000.0}, "outside -6000 to 6000"),
+        ({"target": "house", "quantity": "power_w", "value": 100.0}, "power_w is for the battery"),
+        ({"target": "ev-car", "quantity": "current_a", "value": 3.0}, "neither 0 nor 6.0 to 16.0"),
+        ({"target": "ev-van", "quantity": "current_a", "value": 8.0}, "no charger 'ev-van'"),
+        ({"target": "room-living", "quantity": "away", "value": 1.0}, "away is for the house"),
+    ],
+)
+def test_wishes_that_cannot_be_met_say_why(
+    site: SiteConfig, changes: dict[str, Any], problem: str
+) -> None:
+    assert problem in str(overrides.problem(wish(**changes), NOW, site))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"target": "house"},
+        {"target": "relay-living", "quantity": "relay", "value": 1.0},
+        {"target": "battery", "quantity": "power_w", "value": -6_000.0},
+        {"target": "ev-car", "quantity": "current_a", "value": 0.0},
+        {"target": "house", "quantity": "away", "value": 1.0},
+    ],
+)
+def test_wishes_that_can_be_met(site: SiteConfig, changes: dict[str, Any]) -> None:
+    assert overrides.problem(wish(**changes), NOW, site) is None
+
+
+def ask(service: Dispatcher, state: DispatcherState, request: Requested, key: str) -> list[str]:
+    event = make_event("override.requested", request.target, request, "client", key=key)
+    service.fold(state, event)
+    return [decision.type for decision in service.decide(state, event)]
+
+
+def test_a_later_wish_replaces_an_equal_one_but_not_one_of_higher_priority(
+    site: SiteConfig,
+) -> None:
+    service, state = Dispatcher(), DispatcherState(site=site, now=NOW)
+    assert ask(service, state, wish(source="price-signal"), "a") == ["override.granted"]
+    assert ask(service, state, wish(value=22.0), "b") == ["override.granted", "override.ended"]
+    assert ask(service, state, wish(source="price-signal", value=19.0), "c") == ["override.refused"]
+    assert [held.value for held in state.held.values()] == [22.0]
+
+
+def test_a_client_cannot_claim_to_be_the_person_at_the_device(site: SiteConfig) -> None:
+    service, state = Dispatcher(), DispatcherState(site=site, now=NOW)
+    ask(service, state, wish(source="device"), "a")
+    assert [held.source for held in state.held.values()] == ["app"]
+
+
+def test_an_override_of_a_device_is_proposed_at_once(site: SiteConfig) -> None:
+    service, state = Dispatcher(), DispatcherState(site=site, now=NOW)
+    request = wish(target="relay-living", quantity="relay", value=1.0)
+    assert ask(service, state, request, "a") == ["override.granted", "command.proposed"]

@@ -1,0 +1,95 @@
+"""The account and the archive: money by the quarter hour, and a chain that shows every change."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from contracts.events.measurement import HouseSampled
+from contracts.events.price import PricesPublished
+from contracts.events.system import ConfigLoaded
+from contracts.site import SiteConfig
+from services.historian.core import archive
+from services.historian.core.account import account_of
+from tests.conftest import make_event
+
+START = datetime(2026, 1, 12, 11, 0, tzinfo=UTC)  # 12:00 local: low tariff
+
+
+def meter(minute: int, import_wh: float, export_wh: float, pv_wh: float = 0.0) -> HouseSampled:
+    return HouseSampled(
+        time=START + timedelta(minutes=minute), pv_w=0.0, load_w=0.0, grid_w=0.0, battery_w=0.0,
+        soc=0.5, import_wh=import_wh, export_wh=export_wh, pv_wh=pv_wh, load_wh=0.0,
+        battery_discharge_wh=0.0,
+    )  # fmt: skip
+
+
+def test_cost_is_energy_times_the_price_of_its_quarter_hour(site: SiteConfig) -> None:
+    prices = PricesPublished(
+        market="CZ", published=START, start=START, step_s=900, eur_per_mwh=(100.0, 200.0)
+    )
+    events = [
+        make_event("system.config-loaded", "site",
+                   ConfigLoaded(kind="site", content_hash="x", site=site), "operator"),
+        make_event("price.published", "market", prices, "gateway"),
+        *(make_event("measurement.house.sampled", "house", m, "gateway", key=str(i))
+          for i, m in enumerate((meter(0, 0, 0), meter(15, 1_000, 0), meter(30, 3_000, 500, 2_000)))),
+    ]  # fmt: skip
+    figures = account_of(events).figures()
+    fees = 0.014 + 0.018 + 0.030
+    bought = 1 * (0.1 + fees) * 1.21 + 2 * (0.2 + fees) * 1.21
+    assert figures["cost_eur"] == pytest.approx(bought - 0.5 * (0.2 - 0.018))
+    assert figures["self_consumption"] == pytest.approx(0.75)
+    assert figures["saving_fraction"] is None, "no baseline, no saving"
+
+
+def test_energy_without_a_price_is_counted_and_not_free(site: SiteConfig) -> None:
+    events = [
+        make_event("system.config-loaded", "site",
+                   ConfigLoaded(kind="site", content_hash="x", site=site), "operator"),
+        make_event("measurement.house.sampled", "house", meter(0, 0, 0), "gateway", key="a"),
+        make_event("measurement.house.sampled", "house", meter(5, 700, 0), "gateway", key="b"),
+    ]  # fmt: skip
+    assert account_of(events).figures()["unpriced_kwh"] == pytest.approx(0.7)
+
+
+def rows(first: int, last: int) -> list[archive.Row]:
+    return [
+        archive.row(n, "pems.home.clock.site.ticked", {"ce-id": str(n), "Nats-Num": "1"}, b"{}")
+        for n in range(first, last + 1)
+    ]
+
+
+def test_archive_round_trip_and_repetition(tmp_path: Path) -> None:
+    archive.write_part(tmp_path, rows(1, 10))
+    archive.write_part(tmp_path, rows(5, 20))
+    archive.write_part(tmp_path, rows(1, 20))
+    assert list(archive.read_rows(tmp_path)) == rows(1, 20)
+    assert [row.sequence for row in archive.read_rows(tmp_path, 8, 12)] == [8, 9, 10, 11, 12]
+    assert archive.problems(tmp_path) == []
+
+
+def test_a_gap_is_refused(tmp_path: Path) -> None:
+    archive.write_part(tmp_path, rows(1, 10))
+    with pytest.raises(ValueError, match="archive ends at 10"):
+        archive.write_part(tmp_path, rows(12, 14))
+
+
+def test_every_alteration_shows(tmp_path: Path) -> None:
+    for first in (1, 11, 21):
+        archive.write_part(tmp_path, rows(first, first + 9))
+    second = tmp_path / archive.parts_of(tmp_path)[1].file
+    kept = second.read_bytes()
+    altered = rows(11, 20)
+    altered[3] = archive.Row(14, altered[3].subject, altered[3].headers, b'{"x":1}')
+    columns = {name: [getattr(item, name) for item in altered] for name in archive.SCHEMA.names}
+    archive.pq.write_table(archive.pa.table(columns, schema=archive.SCHEMA), second)
+    assert any("was altered" in text for text in archive.problems(tmp_path))
+    second.write_bytes(kept[: len(kept) // 2])
+    assert any("does not read" in text for text in archive.problems(tmp_path))
+    second.unlink()
+    assert any("is missing" in text for text in archive.problems(tmp_path))
+    second.write_bytes(kept)
+    assert archive.problems(tmp_path) == []
