@@ -257,7 +257,7 @@ def label_pass(
                     elif fixed[t] != int(on):
                         continue
                     remaining = hold[t, int(on)] - 1
-                    if remaining == 0:
+                    if remaining == 0:  # noqa: SIM108
                         following = int(on)
                     else:
                         following = (2 + lock_off if on else 2) + remaining - 1
