@@ -15,7 +15,12 @@ from services.optimizer.core.pricing import (
     search,
     two_node_price,
 )
-from services.optimizer.core.pricing.plane import add_oblique_kink, refine_plane, shift_plane
+from services.optimizer.core.pricing.plane import (
+    add_oblique_kink,
+    combine_planes,
+    refine_plane,
+    shift_plane,
+)
 from tests.unit.pricing.pricing_oracle import (
     allowed_by_hand,
     cost_by_hand,
@@ -143,6 +148,23 @@ def test_refine_plane_keeps_the_function(seed: int, halvings0: int, halvings1: i
         for i in range(5):
             exact = bilinear(source, (lead1 + j) / 2**halvings1, (lead0 + i) / 2**halvings0)
             assert out[j, i] == pytest.approx(exact, abs=1e-12)
+
+
+@settings(deadline=None)
+@given(st.integers(0, 10**6))
+def test_combined_planes_stay_below_the_larger_bound_and_join_the_coarse_one(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    fine, coarse = rng.normal(size=(5, 6)), rng.normal(size=(5, 6))
+    out = fine.copy()
+    combine_planes(out, coarse.copy(), float(rng.choice([0.0, 0.3])), False, False, True, False)
+    for _ in range(100):
+        j, i = rng.uniform(0.0, 4.0), rng.uniform(0.0, 5.0)
+        larger = max(bilinear(fine, j, i), bilinear(coarse, j, i))
+        assert bilinear(out, j, i) <= larger + 1e-12
+    for ring in (np.s_[-1, :], np.s_[:, 0], np.s_[:, -1]):
+        assert (out[ring] <= np.minimum(fine, coarse)[ring] + 1e-12).all()
+    ahead = fine - coarse > 3.0
+    assert (out[1:-1, 1:-1][ahead[1:-1, 1:-1]] >= coarse[1:-1, 1:-1][ahead[1:-1, 1:-1]] - 1.5).all()
 
 
 def test_bad_matrices_are_refused_by_name() -> None:

@@ -23,7 +23,7 @@ MARGIN_COARSE_NODES = 2
 ALLOWANCE_SHARE = 0.1
 """Share of the gap by which a level's values may fall below the coarser level's."""
 
-NODES_PER_GAIN = 16.0
+NODES_PER_GAIN = 64.0
 """How close the nodes must be before a bound that stands still means anything."""
 
 STANDS_STILL = 0.75
