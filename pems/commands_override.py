@@ -120,7 +120,10 @@ def list_(home: Home = None, root: Root = ROOT) -> None:
             held[event.data.override] = event.data
         elif isinstance(event.data, override.Ended):
             held.pop(event.data.override, None)
-    table = Table("id", "target", "quantity", "value", "until (UTC)", "by", header_style="bold")
+    table = Table(header_style="bold", box=None, padding=(0, 2, 0, 0))
+    table.add_column("id", no_wrap=True)  # whole, to be copied into `cancel`
+    for name in ("target", "quantity", "value", "until (UTC)", "by"):
+        table.add_column(name)
     for wish in held.values():
         table.add_row(wish.override, wish.target, wish.quantity, f"{wish.value:g}",
                       f"{wish.until:%Y-%m-%d %H:%M}", f"{wish.actor} ({wish.source})")  # fmt: skip
