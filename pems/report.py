@@ -48,8 +48,8 @@ def _house(figures: Figures) -> Table:
             f"{label} {figures[f'behind_{name}_kwh']:+.1f}"
             for name, label in (("ev", "car"), ("battery", "battery"), ("heat", "warmth"))
         ]
-        table.add_row("to catch up in store", f"{figures['behind_eur']:.2f} EUR",
-                      f"[dim]{', '.join(parts)} kWh behind[/dim]")  # fmt: skip
+        table.add_row("to catch up in store", f"{figures['behind_eur']:.2f} EUR", "")
+        table.add_row(f"[dim]  kWh: {', '.join(parts)}[/dim]", "", "")
         table.add_row("cost, stores made even", _shown(figures["evened_cost_eur"], "{:.2f} EUR"),
                       _shown(figures["baseline_cost_eur"], "{:.2f} EUR"))  # fmt: skip
     saving = figures["saving_fraction"]
@@ -60,18 +60,21 @@ def _house(figures: Figures) -> Table:
 
 
 def _commands(figures: Figures, log_bytes: int | None) -> Table:
-    table = Table(title="Commands and log", title_justify="left", header_style="bold")
-    for name in ("proposed", "approved", "clamped", "rejected", "executed", "verified", "failed"):
-        table.add_column(name, justify="right")
-    table.add_column("plans", justify="right")
-    table.add_column("events", justify="right")
-    table.add_column("log", justify="right")
-    cells = [_shown(figures[f"commands_{name}"], "{:.0f}")
-             for name in ("proposed", "approved", "clamped", "rejected", "executed", "verified",
-                          "failed")]  # fmt: skip
+    table = Table(title="Commands", title_justify="left", show_header=False)
+    table.add_column("")
+    table.add_column("", justify="right")
+    table.add_column("")
+    table.add_column("", justify="right")
     size = "-" if log_bytes is None else f"{log_bytes / 1e6:.1f} MB"
-    table.add_row(*cells, _shown(figures["plans"], "{:.0f}"), _shown(figures["events"], "{:.0f}"),
-                  size)  # fmt: skip
+    names = ("proposed", "approved", "clamped", "rejected", "executed", "verified", "failed")
+    left = [(name, _shown(figures[f"commands_{name}"], "{:,.0f}")) for name in names]
+    right = [
+        ("plans", _shown(figures["plans"], "{:,.0f}")),
+        ("events on the log", _shown(figures["events"], "{:,.0f}")),
+        ("log on disk", size),
+    ]
+    for i, (name, value) in enumerate(left):
+        table.add_row(name, value, *(right[i] if i < len(right) else ("", "")))
     return table
 
 
