@@ -45,6 +45,7 @@ TICK_S = 60
 METER_S = 900
 SAVE_S = 3_600
 CONNECT_S = 60.0
+YEAR_DAYS = 365
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +182,11 @@ class Twin:
                 self.save()
         await barrier.wait()
         self.save()
+        if options.days is None and not self.stopping.is_set():
+            LOG.warning("the scenario ends at %s; the clock stands still", end.isoformat())
+            while not self.stopping.is_set():
+                self._report()
+                await asyncio.sleep(5)
 
     def _report(self) -> None:
         """The health file, as the services write theirs."""
@@ -280,7 +286,7 @@ def main() -> None:
     if given.scenario is not None:
         scenario = Scenario.load_folder(given.scenario)
     else:
-        scenario = default_scenario(days=max(2, round(given.days + 0.5)) if given.days else 30)
+        scenario = default_scenario(days=max(2, round(given.days + 0.5)) if given.days else YEAR_DAYS)
     speed = None if given.speed == "max" else float(given.speed)
     asyncio.run(start(Options(scenario, given.days, speed, given.seed, given.resume)))
 
