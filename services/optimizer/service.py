@@ -95,7 +95,7 @@ class Optimizer(Service[OptimizerState]):
         known = Knowledge(
             site=state.site, dynamics=state.dynamics, estimate=state.estimate,
             forecasts=state.forecasts, soc=state.soc, evs=state.evs,
-            overrides=tuple(state.overrides.values()), relay_on={}, previous=state.last,
+            overrides=tuple(state.overrides.values()),
         )  # fmt: skip
         try:
             problem = build(known, state.now)

@@ -42,8 +42,6 @@ class Knowledge:
     soc: float | None
     evs: Mapping[str, EvSampled]
     overrides: Sequence[Granted]
-    relay_on: Mapping[str, bool]
-    previous: planning.Plan | None = None
 
 
 def build(known: Knowledge, now: datetime) -> planning.PlanningProblem:
@@ -180,7 +178,6 @@ def _room(
         min_on_s=MIN_RELAY_S,
         min_off_s=MIN_RELAY_S,
         switch_cost_eur=SWITCH_COST_EUR,
-        initial_on=known.relay_on.get(room.id, False),
         fixed_relay=tuple(None if v is None else (1 if v > 0 else 0) for v in forced)
         if any(v is not None for v in forced)
         else (),
