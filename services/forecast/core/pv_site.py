@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from services.forecast.core.bands import BoolArray, FloatArray, IntArray
 from services.forecast.core.calendar import DAY_S
 from services.forecast.core.pv_physics import PvArray, pv_power
-from services.forecast.core.solar import Location, sun_path
-from services.forecast.core.weather import irradiance
+from services.forecast.core.solar import Location, SunPath, sun_path
+from services.forecast.core.weather import Irradiance, irradiance
 
 
 def estimate_location(times_s: IntArray, step_s: int, light: FloatArray) -> Location | None:
@@ -92,8 +92,8 @@ def estimate_plane(
     """Tilt, azimuth, size and clock shift whose physics power fits the measured power best.
 
     With irradiance: squared error on all steps; without: on clear steps only, taken as those in the top fifth
-    at their time of day within two weeks. Least squares over a grid (10 degrees of tilt, 15 of azimuth,
-    half-steps of shift). None with fewer than 20 days of daylight.
+    at their time of day within two weeks. Least squares over a coarse grid all around the compass (south of
+    the equator modules face north), then a finer one around the best. None with fewer than 20 days of daylight.
     """  # fmt: skip
     known = ~np.isnan(power_w) if ghi is None else ~np.isnan(power_w) & ~np.isnan(ghi)
     if known.sum() < 20 * DAY_S // step_s // 2:
@@ -103,6 +103,7 @@ def estimate_plane(
     index = np.nonzero(known)[0]
     index = index[:: max(1, len(index) // 6000)]
     times, actual = times_s[index], power_w[index]
+    coarse = [(tilt, azimuth) for tilt in range(10, 71, 20) for azimuth in range(0, 360, 30)]
     best: Plane | None = None
     for shift in sorted({-step_s, -step_s // 2, 0, step_s // 2}, key=abs):
         sun = sun_path(times + shift, step_s, location)
@@ -111,19 +112,36 @@ def estimate_plane(
             continue
         source = sun.clear_ghi_wm2 if ghi is None else ghi[index]
         light, _ = irradiance({"ghi": source}, sun)
-        y = actual[bright]
-        for tilt in range(0, 71, 10):
-            for azimuth in range(90, 271, 15) if tilt else (180,):
-                array = PvArray(float(tilt), float(azimuth), 1000.0)
-                shape = pv_power(sun, light, 15.0, 1.5, [array])[bright]
-                size = float(shape @ y / max(float(shape @ shape), 1e-9))
-                fit = 1.0 - float(
-                    np.sum((y - size * shape) ** 2) / max(np.sum((y - y.mean()) ** 2), 1e-9)
-                )
-                if size > 0 and (best is None or fit > best.fit + 1e-4):
-                    peak = float(np.clip(size * 1000.0, 0.3 * capacity_w, 3.0 * capacity_w))
-                    best = Plane(PvArray(float(tilt), float(azimuth), peak), int(shift), fit)
-    return best
+        found = _best_plane(sun, light, bright, actual, int(shift), [(0, 180), *coarse])
+        tilt, azimuth = int(found.array.tilt_deg), int(found.array.azimuth_deg)
+        around = [
+            (max(0, tilt + up), azimuth + aside) for up in (-10, -5, 0, 5, 10)
+            for aside in (-20, -10, 0, 10, 20)
+        ]  # fmt: skip
+        found = _best_plane(sun, light, bright, actual, int(shift), around)
+        if best is None or found.fit > best.fit + 1e-4:
+            best = found
+    if best is None:
+        return None
+    peak = float(np.clip(best.array.peak_power_w, 0.3 * capacity_w, 3.0 * capacity_w))
+    return replace(best, array=replace(best.array, peak_power_w=peak))
+
+
+def _best_plane(
+    sun: SunPath, light: Irradiance, rows: BoolArray, actual: FloatArray, shift_s: int,
+    candidates: list[tuple[int, int]],
+) -> Plane:  # fmt: skip
+    """The (tilt, azimuth) whose scaled physics power comes closest to `actual` on `rows`."""
+    y = actual[rows]
+    total = max(float(np.sum((y - y.mean()) ** 2)), 1e-9)
+    planes = []
+    for tilt, azimuth in candidates:
+        array = PvArray(float(tilt), float(azimuth % 360), 1000.0)
+        shape = pv_power(sun, light, 15.0, 1.5, [array])[rows]
+        size = max(float(shape @ y / max(float(shape @ shape), 1e-9)), 1e-6)
+        fit = 1.0 - float(np.sum((y - size * shape) ** 2)) / total
+        planes.append(Plane(replace(array, peak_power_w=1000.0 * size), shift_s, fit))
+    return max(planes, key=lambda plane: plane.fit)
 
 
 def _clear_steps(times_s: IntArray, step_s: int, power_w: FloatArray) -> BoolArray:
