@@ -121,10 +121,12 @@ class PvPredictor(Predictor):
     def boosted(self) -> list[BoostedQuantiles]:
         rising = {"ghi": 1, "ghi_3h": 1, "physics": 1, "others": 1, "cloud_cover": -1}
         return [
-            BoostedQuantiles({"max_depth": 5, "rounds": 200}, dict(rising)),
+            BoostedQuantiles({"max_depth": 5, "rounds": 200}, dict(rising), "clear_power"),
+            # Relative to clear sky: the same cloud takes the same share in the morning as at noon.
             BoostedQuantiles(
                 {"max_depth": 8, "min_child_weight": 15, "colsample_bytree": 0.3, "subsample": 0.5,
                  "rounds": 150, "seed": 2},
+                unit="clear_power",
             ),
         ]  # fmt: skip
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from services.forecast.core.calendar import DAY_S, calendar
 from services.forecast.core.ensemble import Memory, combine
+from services.forecast.core.learners import BoostedQuantiles
 from services.forecast.core.load import LoadPredictor, special_days
 from services.forecast.core.place import Place, place_from_mapping
 from services.forecast.core.price import PricePredictor, hourly
@@ -174,6 +175,30 @@ class TestPv:
         assert plane is not None
         assert abs(plane.array.azimuth_deg - 210) <= 15
         assert abs(plane.array.tilt_deg - 40) <= 10
+
+    def test_plane_south_of_the_equator_faces_north(self) -> None:
+        place = Location(-36.0, 149.0)
+        times = START + np.arange(60 * 24, dtype=np.int64) * 3600
+        sun = sun_path(times, 3600, place)
+        light, _ = irradiance({"ghi": sun.clear_ghi_wm2}, sun)
+        power = pv_power(sun, light, 15.0, 1.5, [PvArray(35, 30, 5000)])
+        plane = estimate_plane(times, 3600, power, sun.clear_ghi_wm2, place, 4000.0)
+        assert plane is not None
+        assert abs(plane.array.azimuth_deg - 30) <= 10
+        assert abs(plane.array.tilt_deg - 35) <= 5
+
+    def test_a_unit_is_kept_in_the_model_file(self) -> None:
+        rng = np.random.default_rng(1)
+        x = np.column_stack([rng.uniform(0.1, 1.0, 600), rng.uniform(0, 1, 600)])
+        y = x[:, 0] * x[:, 1]
+        model = BoostedQuantiles({"rounds": 20}, unit="clear_power")
+        model.fit(["clear_power", "share"], x, y, np.ones(600))
+        again = BoostedQuantiles()
+        again.from_files("m", model.to_files("m"))
+        assert np.array_equal(again.predict(x), model.predict(x))
+        plain = BoostedQuantiles({"rounds": 20})
+        plain.fit(["clear_power", "share"], x, y, np.ones(600))
+        assert not np.array_equal(plain.predict(x), model.predict(x))
 
     def test_snow_curtailment_and_outage_are_named(self) -> None:
         data = pv_data(40)
