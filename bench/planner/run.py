@@ -20,8 +20,9 @@ from scipy.optimize import Bounds, LinearConstraint, milp
 
 from bench.planner.instances import make_house, with_scenarios
 from contracts.planning import Plan, PlanningProblem, WorkDone
-from services.optimizer.core.assemble import make_plan, read_decisions
+from services.optimizer.core.assemble import make_plan
 from services.optimizer.core.checker import check_plan
+from services.optimizer.core.decisions import read_decisions
 from services.optimizer.core.house import compile_house
 from services.optimizer.core.linear_model import LinearModel, Solution, SolverFailed
 from services.optimizer.core.planner import WarmStart, plan

@@ -8,13 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contracts.planning import Plan, WorkDone
-from services.optimizer.core.assemble import (
-    Decisions,
-    evaluate,
-    make_plan,
-    read_decisions,
-    solution_marginal_price,
-)
+from services.optimizer.core.assemble import make_plan, solution_marginal_price
+from services.optimizer.core.costs import evaluate
+from services.optimizer.core.decisions import Decisions, read_decisions
 from services.optimizer.core.house import House
 from services.optimizer.core.linear_model import LinearModel, Solution, SolverFailed
 from services.optimizer.core.room_rows import RoomColumns, build_rooms
