@@ -15,6 +15,7 @@ from contracts.planning.series import (
     NonNegative,
     PowerW,
     PriceEurPerKwh,
+    require_whole,
 )
 
 
@@ -59,6 +60,7 @@ class Battery(Frozen):
     def _ordered(self) -> Self:
         if self.min_soc_fraction >= self.max_soc_fraction:
             raise ValueError("battery.min_soc_fraction must be below max_soc_fraction; swap them")
+        require_whole("battery", self.phase_shares)
         for field in ("charge_limit_points", "discharge_limit_points"):
             _require_concave(field, getattr(self, field))
         return self

@@ -15,6 +15,7 @@ from contracts.planning.series import (
     PowerW,
     PriceEurPerKwh,
     UtcTime,
+    require_whole,
 )
 
 
@@ -52,6 +53,7 @@ class EvSession(Frozen):
             raise ValueError(f"ev {self.name}: max_kwh must be at least target_kwh")
         if self.min_power_w > self.max_power_w:
             raise ValueError(f"ev {self.name}: min_power_w must not exceed max_power_w")
+        require_whole(f"ev {self.name}", self.phase_shares)
         return self
 
 
@@ -82,4 +84,7 @@ class DeferrableLoad(Frozen):
     def _ordered(self) -> Self:
         if self.deadline <= self.earliest:
             raise ValueError(f"load {self.name}: deadline must be after earliest")
+        if self.interruptible and self.segments[0].power_w == 0.0:
+            raise ValueError(f"load {self.name}: segments[0].power_w must be above 0 W")
+        require_whole(f"load {self.name}", self.phase_shares)
         return self

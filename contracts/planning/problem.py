@@ -30,6 +30,7 @@ from contracts.planning.series import (
     UtcTime,
     require_length,
     require_unique,
+    require_whole,
 )
 
 MAX_STEPS = 2000
@@ -135,6 +136,8 @@ class PlanningProblem(Frozen):
         require_length("problem", "pv_w", self.pv_w, steps)
         require_length("grid", "buy_price_eur_per_kwh", self.grid.buy_price_eur_per_kwh, steps)
         require_length("grid", "sell_price_eur_per_kwh", self.grid.sell_price_eur_per_kwh, steps)
+        require_whole("problem.pv", self.pv_phase_shares)
+        require_whole("problem.base_load", self.base_load_phase_shares)
         require_unique("rooms", [room.name for room in self.rooms])
         require_unique("heating_groups", [group.name for group in self.heating_groups])
         require_unique("evs", [ev.name for ev in self.evs])

@@ -17,6 +17,7 @@ from contracts.planning.series import (
     NonNegative,
     PowerW,
     require_length,
+    require_whole,
 )
 
 
@@ -99,6 +100,7 @@ class HeatingGroup(Frozen):
 def check_room(room: Room, steps: int, rooms: set[str], groups: set[str]) -> None:
     """Refuse a room whose series, nodes, neighbours or heating group do not fit, by field."""
     owner = f"room {room.name}"
+    require_whole(owner, room.phase_shares)
     dynamics = room.dynamics
     for field in ("decay_air", "heat_air_k", "drift_air_k"):
         require_length(owner, f"dynamics.{field}", getattr(dynamics, field), steps)
@@ -111,6 +113,11 @@ def check_room(room: Room, steps: int, rooms: set[str], groups: set[str]) -> Non
         require_length(owner, f"dynamics.{field}", getattr(dynamics, field), steps)
     if (dynamics.nodes == 2) != (room.initial_mass_c is not None):
         raise ValueError(f"{owner}.initial_mass_c must be given exactly for two-node rooms")
+    if max(dynamics.decay_air) > 1 or max(dynamics.decay_mass or (0.0,)) > 1:
+        raise ValueError(
+            f"{owner}.dynamics: decay_air and decay_mass must not exceed 1 (a room that warms "
+            "itself up); give shares, not percent"
+        )
     if min(dynamics.decay_air) < 0 or min(dynamics.heat_air_k) < 0:
         raise ValueError(
             f"{owner}.dynamics: decay_air and heat_air_k must not be negative; "

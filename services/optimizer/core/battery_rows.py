@@ -92,7 +92,7 @@ def battery_rows(
         rows = model.add_rows(days.size, -np.inf, limit)
         model.put(rows[day.astype(np.int64)], discharge, step_h / battery.discharge_efficiency)
     _battery_direction(model, house, scenario, charge, discharge, charge_high, discharge_high)
-    _battery_override(model, house, columns, battery, charge, discharge)
+    _battery_override(model, house, weight, battery, charge, discharge)
     columns.charge, columns.discharge, columns.stored = charge, discharge, stored
 
 
@@ -105,7 +105,7 @@ def _battery_direction(
     charge_high: Floats,
     discharge_high: Floats,
 ) -> None:
-    """Forbid charging and discharging at once where burning energy could pay (price below 0)."""
+    """Forbid charging and discharging at once where burning energy could pay."""
     grid = house.problem.grid
     spill = scenario.pv_kw - scenario.base_kw > min(grid.export_limit_w / 1000.0, 1e9)
     blocked = np.zeros(house.steps, dtype=np.bool_)
@@ -117,6 +117,13 @@ def _battery_direction(
     risky = (scenario.buy < 0) | (cannot_spill & ((scenario.sell < 0) | spill | blocked))
     if house.problem.weights.self_consumption_eur_per_kwh > 0:
         risky = risky | (scenario.pv_kw > scenario.base_kw)
+    battery = house.problem.battery
+    assert battery is not None
+    if battery.fixed_power_w:
+        # a full or empty battery could seem to obey by burning energy
+        risky = risky | np.array([value is not None for value in battery.fixed_power_w])
+    if battery.terminal_value_eur_per_kwh < 0:
+        risky = np.ones(house.steps, dtype=np.bool_)
     steps = np.flatnonzero(risky)
     if steps.size == 0:
         return
@@ -132,7 +139,7 @@ def _battery_direction(
 def _battery_override(
     model: LinearModel,
     house: House,
-    columns: ScenarioColumns,
+    weight: float,
     battery: Battery,
     charge: Ints,
     discharge: Ints,
@@ -143,7 +150,7 @@ def _battery_override(
         return
     steps = np.array([t for t, _ in fixed], dtype=np.int64)
     wanted = np.array([value for _, value in fixed]) / 1000.0
-    price = house.problem.grid.limit_penalty_eur_per_kwh * house.step_h[steps]
+    price = weight * house.problem.grid.limit_penalty_eur_per_kwh * house.step_h[steps]
     miss_up = model.variables(steps.size, 0.0, np.abs(wanted) + 1e3, price)
     miss_down = model.variables(steps.size, 0.0, np.abs(wanted) + 1e3, price)
     rows = model.add_rows(steps.size, wanted, wanted)

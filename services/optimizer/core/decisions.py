@@ -51,8 +51,8 @@ def read_decisions(
         chosen = values[load.choice] if load.choice.size else np.zeros(0)
         chosen = np.where(chosen > 0.5, 1.0, 0.0)
         load_kw.append(chosen @ load.power_kw if chosen.size else zeros)
-        first = int(np.flatnonzero(load.power_kw[int(np.argmax(chosen))])[0]) if chosen.any() else 0
-        starts.append(first if chosen.any() and not source.interruptible else None)
+        whole = chosen.any() and not source.interruptible
+        starts.append(int(load.starts[int(np.argmax(chosen))]) if whole else None)
         seconds = sum(segment.duration_s for segment in source.segments)
         if source.interruptible:
             ran = float(((load_kw[-1] > 0) * house.step_h).sum()) * 3600.0

@@ -111,4 +111,4 @@ def load_columns(model: LinearModel, house: House, load: DeferrableLoad) -> Load
         row = model.add_rows(1, 1.0, 1.0)
         model.put(row[0], choice, 1.0)
         model.put(row[0], skip[0], 1.0)
-    return LoadColumns(choice, shapes, int(skip[0]))
+    return LoadColumns(choice, starts, shapes, int(skip[0]))

@@ -135,7 +135,13 @@ def _nominal(house: House, relays: Floats, site: SiteRows, chosen: Solution) -> 
                 fixed[int(column)] = float(chosen.values[source])
     for column in site.group_columns:
         fixed.pop(int(column), None)
-    placed, solution, _, _ = _solve_site(nominal, relays, fixed)
+    try:
+        placed, solution, _, _ = _solve_site(nominal, relays, fixed)
+    except SolverFailed:
+        # with less sun than in every scenario a battery that must not charge from the grid
+        # cannot do in the nominal future what it does in theirs
+        shared = {c: v for c, v in fixed.items() if c < site.first_scenario_column}
+        placed, solution, _, _ = _solve_site(nominal, relays, shared)
     return read_decisions(nominal, placed, placed.scenarios[0], solution.values, relays)
 
 

@@ -42,8 +42,12 @@ class EvColumns:
 
 @dataclass
 class LoadColumns:
-    """Columns of one deferrable load: a start (or an on-step) each, its power shape, skipping."""
+    """Columns of one deferrable load: a start (or an on-step) each, its power shape, skipping.
+
+    `starts` holds the step that each choice begins in.
+    """
 
     choice: Ints
+    starts: Ints
     power_kw: Floats
     skip: int

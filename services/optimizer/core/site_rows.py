@@ -53,16 +53,16 @@ def build_site(model: LinearModel, house: House) -> SiteRows:
     problem = house.problem
     evs = [ev_columns(model, house, ev) for ev in house.evs]
     loads = [load_columns(model, house, load) for load in problem.deferrable_loads]
+    heat_limit = sum(room.power_kw for room in house.rooms)
     group_rows: list[Ints] = []
     first_group_column = model.columns
     for group in problem.heating_groups:
         rows = model.add_rows(house.steps, -np.inf, group.capacity_w / 1000.0)
         over = model.variables(
-            house.steps, 0.0, 1e4, problem.grid.limit_penalty_eur_per_kwh * house.step_h
+            house.steps, 0.0, heat_limit, problem.grid.limit_penalty_eur_per_kwh * house.step_h
         )
         model.put(rows, over, -1.0)
         group_rows.append(rows)
-    heat_limit = sum(room.power_kw for room in house.rooms)
     first_scenario_column = model.columns
     scenarios, ranges = [], []
     for scenario in house.scenarios:
@@ -78,7 +78,10 @@ def build_site(model: LinearModel, house: House) -> SiteRows:
 
 
 def _largest_load_kw(house: House, heat_limit: float) -> float:
-    total = heat_limit + sum(ev.session.max_power_w for ev in house.evs) / 1000.0
+    total = heat_limit
+    for ev in house.evs:
+        ordered = float(np.nan_to_num(ev.fixed_kw).max())
+        total += max(ev.session.max_power_w / 1000.0, ordered)
     for load in house.problem.deferrable_loads:
         total += max(segment.power_w for segment in load.segments) / 1000.0
     battery = house.problem.battery
