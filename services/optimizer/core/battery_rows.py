@@ -91,7 +91,8 @@ def battery_rows(
         limit = battery.daily_cycle_limit * capacity
         rows = model.add_rows(days.size, -np.inf, limit)
         model.put(rows[day.astype(np.int64)], discharge, step_h / battery.discharge_efficiency)
-    _battery_direction(model, house, scenario, charge, discharge, charge_high, discharge_high)
+    highest = (charge_high, discharge_high)
+    _battery_direction(model, house, scenario, columns, (charge, discharge), highest)
     _battery_override(model, house, weight, battery, charge, discharge)
     columns.charge, columns.discharge, columns.stored = charge, discharge, stored
 
@@ -100,10 +101,9 @@ def _battery_direction(
     model: LinearModel,
     house: House,
     scenario: ScenarioArrays,
-    charge: Ints,
-    discharge: Ints,
-    charge_high: Floats,
-    discharge_high: Floats,
+    columns: ScenarioColumns,
+    powers: tuple[Ints, Ints],
+    highest: tuple[Floats, Floats],
 ) -> None:
     """Forbid charging and discharging at once where burning energy could pay."""
     grid = house.problem.grid
@@ -127,13 +127,16 @@ def _battery_direction(
     steps = np.flatnonzero(risky)
     if steps.size == 0:
         return
+    charge, discharge = powers[0][steps], powers[1][steps]
+    charge_high, discharge_high = highest[0][steps], highest[1][steps]
     charging = model.variables(steps.size, 0.0, 1.0, integer=True)
     rows = model.add_rows(steps.size, -np.inf, 0.0)
-    model.put(rows, charge[steps], 1.0)
-    model.put(rows, charging, -charge_high[steps])
-    rows = model.add_rows(steps.size, -np.inf, discharge_high[steps])
-    model.put(rows, discharge[steps], 1.0)
-    model.put(rows, charging, discharge_high[steps])
+    model.put(rows, charge, 1.0)
+    model.put(rows, charging, -charge_high)
+    rows = model.add_rows(steps.size, -np.inf, discharge_high)
+    model.put(rows, discharge, 1.0)
+    model.put(rows, charging, discharge_high)
+    columns.directions.append((charging, charge, discharge))
 
 
 def _battery_override(

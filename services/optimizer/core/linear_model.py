@@ -19,7 +19,8 @@ Ints = NDArray[np.int64]
 
 _MIP_PARAMETERS = {
     "scip": "parallel/maxnthreads = 1\nrandomization/randomseedshift = 1\n"
-            "limits/gap = {gap}\nlimits/nodes = {nodes}\npresolving/maxrestarts = 0\n",
+            "limits/gap = {gap}\nlimits/nodes = {nodes}\npresolving/maxrestarts = 0\n"
+            "separating/maxroundsroot = 5\nseparating/maxrounds = 0\n",
     "highs": "threads=1\nrandom_seed=1\nmip_rel_gap={gap}\nmip_max_nodes={nodes}\n",
     "sat": "num_workers:1 random_seed:1 relative_gap_limit:{gap} "
            "max_number_of_conflicts:{nodes}",

@@ -20,7 +20,9 @@ from services.optimizer.core.site_rows import SiteRows, build_site
 Floats = NDArray[np.float64]
 
 BIASES = (0.35, 0.5, 0.65)
-SITE_NODES = 500
+SITE_NODES = 100
+SITE_GAP = 1e-4
+"""Relative gap at which the site's whole choices (ways, cars, loads) are good enough."""
 
 
 @dataclass(frozen=True)
@@ -114,9 +116,36 @@ def _solve_site(
     if fraction.size == 0 or fraction.max() < 1e-7:
         return site, relaxed, relaxed, "glop"
     try:
-        return site, model.solve("scip", fixed=fixed, nodes=SITE_NODES), relaxed, "scip"
+        guess = model.solve("glop", fixed={**_rounded(house, site, relaxed.values), **fixed})
+        if guess.objective - relaxed.objective <= SITE_GAP * max(1.0, abs(relaxed.objective)):
+            return site, guess, relaxed, "glop"
     except SolverFailed:
-        return site, model.solve("highs", fixed=fixed, nodes=SITE_NODES), relaxed, "highs"
+        pass  # the guess was no solution; the search finds one
+    try:
+        return site, model.solve("scip", fixed=fixed, gap=SITE_GAP, nodes=SITE_NODES), relaxed, "scip"
+    except SolverFailed:
+        return site, model.solve("highs", fixed=fixed, gap=SITE_GAP, nodes=SITE_NODES), relaxed, "highs"
+
+
+def _rounded(house: House, site: SiteRows, values: Floats) -> dict[int, float]:
+    """The relaxation's choices made whole: where power flows, the way is open; loads where most."""
+    whole: dict[int, float] = {}
+    for scenario in site.scenarios:
+        for choices, forth, back in scenario.directions:
+            for choice, first, second in zip(choices, forth, back, strict=True):
+                whole[int(choice)] = float(values[first] >= values[second])
+    for ev in site.evs:
+        for on in ev.on:
+            whole[int(on)] = float(values[on] > 1e-6)
+    for load, source in zip(site.loads, house.problem.deferrable_loads, strict=True):
+        if source.interruptible:
+            for choice in load.choice:
+                whole[int(choice)] = float(values[choice] > 1e-6)
+        elif load.choice.size:
+            columns = [*load.choice, load.skip]
+            most = columns[int(np.argmax(values[columns]))]
+            whole.update({int(column): float(column == most) for column in columns})
+    return whole
 
 
 def _nominal(house: House, relays: Floats, site: SiteRows, chosen: Solution) -> Decisions:

@@ -13,7 +13,10 @@ Ints = NDArray[np.int64]
 
 @dataclass
 class ScenarioColumns:
-    """Column numbers (one per step unless said otherwise) of one scenario."""
+    """Column numbers (one per step unless said otherwise) of one scenario.
+
+    `directions` holds (choices, powers allowed by 1, powers allowed by 0) where only one way goes.
+    """
 
     balance: Ints
     grid_import: Ints
@@ -28,6 +31,7 @@ class ScenarioColumns:
     phase_rows: list[Ints] = field(default_factory=list)
     peak: int = -1
     soc_outside: Ints | None = None
+    directions: list[tuple[Ints, Ints, Ints]] = field(default_factory=list)
 
 
 @dataclass

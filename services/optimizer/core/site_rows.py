@@ -171,6 +171,9 @@ def _direction_rows(
     rows = model.add_rows(steps.size, -np.inf, 0.0)
     model.put(rows, columns.grid_import[steps], 1.0)
     model.put(rows, importing, -import_high[steps])
+    columns.directions.append(
+        (importing, columns.grid_import[steps], columns.grid_export[steps])
+    )
     rows = model.add_rows(steps.size, -np.inf, export_high[steps])
     model.put(rows, columns.grid_export[steps], 1.0)
     model.put(rows, importing, export_high[steps])
