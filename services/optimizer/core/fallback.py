@@ -44,7 +44,7 @@ def shifted_plan(house: House, old: Plan | None, seed: int, steps_down: tuple[st
     known = {room.name: np.asarray(room.air_c) for room in old.rooms}
     for room in house.rooms:
         if room.name in known:
-            wanted = np.maximum(known[room.name][where + 1], room.low_c)
+            wanted = known[room.name][where + 1]
             target[room.index, 1:] = np.where(covered, wanted, target[room.index, 1:])
     relays = round_relays(house, target[:, 1:], target)
     cars = {car.name: np.asarray(car.power_w) / 1000.0 for car in old.evs}
