@@ -156,8 +156,7 @@ def _nominal(house: House, relays: Floats, site: SiteRows, chosen: Solution) -> 
     twin = LinearModel()
     plain = build_site(twin, nominal).scenarios[0]
     first = site.scenarios[0]
-    ends = np.cumsum(house.problem.step_s)
-    count = max(1, int(np.searchsorted(ends, house.problem.here_and_now_s, side="right")))
+    count = house.here_and_now_steps
     for mine, theirs in ((plain.charge, first.charge), (plain.discharge, first.discharge)):
         if mine is not None and theirs is not None:
             for column, source in zip(mine[:count], theirs[:count], strict=True):

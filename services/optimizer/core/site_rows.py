@@ -221,10 +221,9 @@ def _link_here_and_now(
     model: LinearModel, house: House, scenarios: list[ScenarioColumns]
 ) -> None:
     """The battery's first steps are decided before the future is known: equal in all scenarios."""
-    if len(scenarios) < 2 or scenarios[0].charge is None:
+    count = house.here_and_now_steps
+    if len(scenarios) < 2 or scenarios[0].charge is None or count == 0:
         return
-    ends = np.cumsum(house.problem.step_s)
-    count = max(1, int(np.searchsorted(ends, house.problem.here_and_now_s, side="right")))
     first = scenarios[0]
     for other in scenarios[1:]:
         for mine, theirs in ((first.charge, other.charge), (first.discharge, other.discharge)):
