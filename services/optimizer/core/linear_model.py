@@ -19,8 +19,7 @@ Ints = NDArray[np.int64]
 
 _MIP_PARAMETERS = {
     "scip": "parallel/maxnthreads = 1\nrandomization/randomseedshift = 1\n"
-            "limits/gap = {gap}\nlimits/nodes = {nodes}\npresolving/maxrestarts = 0\n"
-            "separating/maxroundsroot = 5\nseparating/maxrounds = 0\n",
+            "limits/gap = {gap}\nlimits/nodes = {nodes}\n",
     "highs": "threads=1\nrandom_seed=1\nmip_rel_gap={gap}\nmip_max_nodes={nodes}\n",
     "sat": "num_workers:1 random_seed:1 relative_gap_limit:{gap} "
            "max_number_of_conflicts:{nodes}",
@@ -149,10 +148,12 @@ class LinearModel:
         gap: float = 1e-5,
         nodes: int = 2000,
         time_limit_s: float | None = None,
+        parameters: str = "",
     ) -> Solution:
         """Solve with "glop" (integrality dropped) or "scip", "highs", "sat" (one thread).
 
         `fixed` pins columns to values. `gap` is relative; `nodes` counts nodes (or conflicts).
+        `parameters` are more of the solver's own, line by line.
         `time_limit_s` is for benches only: a limit in seconds makes results depend on the machine.
         """
         low, high, cost, row_low, row_high, integer = self.vectors()
@@ -169,7 +170,7 @@ class LinearModel:
             for column in np.flatnonzero(integer):
                 builder.set_var_integrality(int(column), True)
             engine.set_solver_specific_parameters(
-                _MIP_PARAMETERS[solver].format(gap=gap, nodes=nodes)
+                _MIP_PARAMETERS[solver].format(gap=gap, nodes=nodes) + parameters
             )
         if time_limit_s is not None:
             engine.set_time_limit_in_seconds(time_limit_s)
