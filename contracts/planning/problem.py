@@ -91,7 +91,12 @@ class PreviousRelays(Frozen):
 
 
 class PlanningProblem(Frozen):
-    """One house over one horizon; see the classes above for the parts."""
+    """One house over one horizon; the parts are in the files beside this one.
+
+    With `scenarios`, relays, cars and loads are decided once; in the first `here_and_now_s` seconds
+    (0: never) the battery does the same in all of them, too. Steps of `duty_from_step_s` or more
+    carry a duty 0..1 instead of a relay. `previous` is the last plan, for churn.
+    """
 
     schema_version: Literal[1] = 1
     start: UtcTime

@@ -103,6 +103,8 @@ def build(known: Knowledge, now: datetime) -> planning.PlanningProblem:
             cvar_tail=weights.cvar_tail,
         ),
         scenarios=_scenarios(known, edges, running),
+        # the inverter follows the true load, so the battery is never committed beforehand
+        here_and_now_s=0,
         previous=previous_relays(known.last, known.last_id, start, steps, DUTY_FROM_S)
         if known.last is not None
         else None,

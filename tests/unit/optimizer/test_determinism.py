@@ -68,7 +68,3 @@ def test_another_process_makes_the_same_plans_byte_for_byte(here, environment):
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert json.loads(there.stdout.splitlines()[-1]) == here
-
-
-def test_the_same_process_makes_the_same_plans_twice(here):
-    assert fingerprints() == here
