@@ -21,7 +21,7 @@ from contracts.events.forecast import ForecastIssued
 Floats = NDArray[np.float64]
 
 CORRELATION_H = {"pv": 3.0, "load": 1.2, "price": 6.0}
-"""Used when the forecast does not say; load: measured as above `on_grid.LOAD_MEMORY_H`."""
+"""Used when the forecast does not say; load measured (see `on_grid.LOAD_MEMORY_H`), others assumed."""
 _QUANTITIES = tuple(sorted(CORRELATION_H))
 _Z90 = float(ndtri(0.9))
 _MOST = 20
