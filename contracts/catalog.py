@@ -74,7 +74,7 @@ CATALOG: tuple[Row, ...] = (
     # type, version, payload, entity, said by, heard by, period s, max age s
     Row("clock.ticked", 1, C.Ticked, "site", ("gateway", "twin"), ALL, 60, 180),
     Row("measurement.room.sampled", 1, M.RoomSampled, "room-{room}", ("gateway",),
-        ("thermal", "forecast", "safety"), 300, 900),
+        ("thermal", "forecast", "optimizer", "safety"), 300, 900),
     Row("measurement.house.sampled", 1, M.HouseSampled, "house", ("gateway",),
         ("forecast", "optimizer", "safety"), 300, 600),
     Row("measurement.ev.sampled", 1, M.EvSampled, "ev-{ev}", ("gateway",),

@@ -12,45 +12,21 @@ from hashlib import sha256
 from typing import Annotated, Literal, Self
 from zoneinfo import ZoneInfo, available_timezones
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from contracts.base import Record
+from contracts.local_time import DAYS, Days, LocalTime
+from contracts.tariff import Tariff
 from contracts.units import Celsius, EurPerKwh, Fraction, Name, PositiveWatts, StateOfCharge
+from contracts.wishes import HeatingGroup, Load, Phase, Planner, PowerAtCharge
 
 Degrees = Annotated[float, Field(ge=0, lt=360)]
-Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
-DAYS: tuple[Day, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
-
-
-def _some(value: tuple[Day, ...]) -> tuple[Day, ...]:
-    if not value:
-        raise ValueError("name at least one day")
-    return value
-
-
-Days = Annotated[tuple[Day, ...], AfterValidator(_some)]
 
 
 def _known_zone(value: str) -> str:
     if value not in available_timezones():
         raise ValueError(f"{value!r} is not an IANA time zone; write for example Europe/Prague")
     return value
-
-
-def _quoted(value: object) -> object:
-    # YAML 1.1 reads an unquoted 22:00 as the number 1320.
-    if isinstance(value, int | float) or (isinstance(value, str) and ":" not in value):
-        raise ValueError('write the local time in quotes, as "HH:MM"')
-    return value
-
-
-def _local(value: time) -> time:
-    if value.tzinfo is not None:
-        raise ValueError('a local time has no offset; write "HH:MM"')
-    return value
-
-
-LocalTime = Annotated[time, BeforeValidator(_quoted), AfterValidator(_local)]
 
 
 class Location(Record):
@@ -101,6 +77,10 @@ class Room(Record):
     windows: tuple[Window, ...] = ()
     neighbours: tuple[Name, ...] = ()
     comfort: Annotated[Name, Field(description="name of a comfort profile")]
+    min_on_s: Annotated[int, Field(ge=0, le=86_400, description="shortest time on, s")] = 900
+    min_off_s: Annotated[int, Field(ge=0, le=86_400, description="shortest time off, s")] = 900
+    phase: Annotated[Phase | None, Field(description="none: spread over all three")] = None
+    heating_group: Annotated[Name | None, Field(description="shared heat source or line")] = None
 
 
 class PvArray(Record):
@@ -117,6 +97,8 @@ class Inverter(Record):
 
     ac_limit_w: Annotated[PositiveWatts, Field(gt=0)]
     efficiency: Annotated[Fraction, Field(gt=0.5)] = 0.97
+    curtailable: Annotated[bool, Field(description="PV can be turned down")] = False
+    phase: Annotated[Phase | None, Field(description="none: feeds all three")] = None
 
 
 class Battery(Record):
@@ -131,6 +113,16 @@ class Battery(Record):
     discharge_efficiency: Annotated[Fraction, Field(gt=0.5)] = 0.95
     wear_eur_per_kwh: Annotated[EurPerKwh, Field(ge=0, description="per kWh discharged")] = 0.02
     grid_charge: bool = True
+    standby_w: PositiveWatts = 0.0
+    daily_cycle_limit: Annotated[
+        float | None, Field(ge=0, le=20, description="energy drawn in 24 h over capacity")
+    ] = None
+    charge_limit_points: Annotated[
+        tuple[PowerAtCharge, ...], Field(description="lower limit near full: soc 0 to 1, concave")
+    ] = ()
+    discharge_limit_points: Annotated[
+        tuple[PowerAtCharge, ...], Field(description="lower limit near empty: soc 0 to 1, concave")
+    ] = ()
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -153,6 +145,10 @@ class Ev(Record):
         LocalTime, Field(description="local time, when none is given")
     ] = time(7, 0)
     default_energy_kwh: Annotated[float, Field(ge=0, le=200)] = 15.0
+    price_cap_eur_per_kwh: Annotated[
+        EurPerKwh | None, Field(description="no charging in steps whose price is above")
+    ] = None
+    phase: Annotated[Phase | None, Field(description="of a one-phase charger")] = None
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -179,70 +175,12 @@ class Grid(Record):
 
     import_limit_w: Annotated[PositiveWatts, Field(gt=0, description="main fuse")]
     export_limit_w: PositiveWatts
-
-
-class LowTariffHours(Record):
-    """A span of local wall-clock time with the cheap distribution rate (Czech HDO)."""
-
-    start: LocalTime
-    end: Annotated[LocalTime, Field(description="exclusive; 00:00 means midnight at the end")]
-    days: Days = DAYS
-
-
-    @model_validator(mode="after")
-    def _spans(self) -> Self:
-        if self.start == self.end != time(0, 0):
-            raise ValueError("end equals start; write 00:00 to 00:00 for the whole day")
-        return self
-
-
-class Tariff(Record):
-    """From the day-ahead price to what a kWh costs and earns. All fees without VAT."""
-
-    market: str = "CZ"
-    supplier_fee_eur_per_kwh: EurPerKwh = 0.0
-    distribution_high_eur_per_kwh: EurPerKwh = 0.0
-    distribution_low_eur_per_kwh: EurPerKwh = 0.0
-    low_hours: tuple[LowTariffHours, ...] = ()
-    system_fees_eur_per_kwh: EurPerKwh = 0.0
-    vat: Annotated[Fraction, Field(description="0.21 in the Czech Republic")] = 0.21
-    sell_fee_eur_per_kwh: EurPerKwh = 0.0
-    monthly_fee_eur: Annotated[float, Field(ge=0, le=1_000)] = 0.0
-
-    def buy_eur_per_kwh(self, spot_eur_per_mwh: float, local: datetime) -> float:
-        """Price of one imported kWh.
-
-        Parameters
-        ----------
-        spot_eur_per_mwh : day-ahead price of the interval, EUR/MWh
-        local : aware local time inside the interval
-        """
-        low = any(_inside(span, local) for span in self.low_hours)
-        distribution = (
-            self.distribution_low_eur_per_kwh if low else self.distribution_high_eur_per_kwh
-        )
-        net = (
-            spot_eur_per_mwh / 1_000
-            + self.supplier_fee_eur_per_kwh
-            + distribution
-            + self.system_fees_eur_per_kwh
-        )
-        return net * (1 + self.vat)
-
-    def sell_eur_per_kwh(self, spot_eur_per_mwh: float) -> float:
-        """What one exported kWh earns: the day-ahead price less the fee; households add no VAT."""
-        return spot_eur_per_mwh / 1_000 - self.sell_fee_eur_per_kwh
-
-
-def _inside(span: LowTariffHours, local: datetime) -> bool:
-    now, start, end = local.time(), span.start, span.end
-    today = DAYS[local.weekday()] in span.days
-    yesterday = DAYS[local.weekday() - 1] in span.days
-    if end == time(0, 0):
-        return today and now >= start
-    if start < end:
-        return today and start <= now < end
-    return (today and now >= start) or (yesterday and now < end)
+    phase_import_limit_w: Annotated[
+        PositiveWatts | None, Field(gt=0, description="fuse of one phase; none: the sum counts")
+    ] = None
+    export_min_price_eur_per_kwh: Annotated[
+        EurPerKwh | None, Field(description="no export in steps that earn less")
+    ] = None
 
 
 def _unique(where: str, names: list[str], thing: str) -> None:
@@ -267,6 +205,9 @@ class SiteConfig(Record):
         float, Field(ge=0, le=100, description="what one K below the band for one hour is worth")
     ] = 0.5
     rooms: Annotated[tuple[Room, ...], Field(min_length=1)]
+    heating_groups: tuple[HeatingGroup, ...] = ()
+    loads: tuple[Load, ...] = ()
+    planner: Planner = Planner()
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -274,11 +215,19 @@ class SiteConfig(Record):
         _unique("rooms: id", ids, "room")
         _unique("evs: id", [ev.id for ev in self.evs], "car")
         _unique("pv: name", [array.name for array in self.pv], "array")
+        _unique("loads: id", [load.id for load in self.loads], "load")
+        groups = [group.name for group in self.heating_groups]
+        _unique("heating_groups: name", groups, "group")
         for room in self.rooms:
             if room.comfort not in self.comfort:
                 raise ValueError(
                     f"rooms.{room.id}.comfort: no profile {room.comfort!r}; "
                     f"known: {', '.join(sorted(self.comfort))}"
+                )
+            if room.heating_group is not None and room.heating_group not in groups:
+                raise ValueError(
+                    f"rooms.{room.id}.heating_group: no group {room.heating_group!r}; "
+                    f"known: {', '.join(groups) or 'none'}"
                 )
             for other in room.neighbours:
                 if other not in ids or other == room.id:

@@ -7,7 +7,8 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 
-from contracts.site import DAYS, SiteConfig
+from contracts.local_time import DAYS
+from contracts.site import SiteConfig
 from twin.tables import FloatArray, IntArray
 
 WEEK_MINUTES = 7 * 24 * 60

@@ -1,10 +1,13 @@
 """Side by side on shared instances: our planner, HiGHS and SCIP on the whole problem as one MIP.
 
     python -m bench.planner.run --out results --limit-s 60
-    python -m bench.planner.run --out results --only growth
+    python -m bench.planner.run --out results --only growth --peers highs
+    python -m bench.planner.run --peers highs,scip,emhass --emhass-python /path/to/venv/bin/python
 
-Every plan is re-priced by the independent checker. Times are CPU seconds of this process (one
-thread each). Peers get a wall-clock limit, because none of them has a useful limit in counts.
+Every plan is re-priced by the independent checker. Times are CPU seconds of one thread. Peers get a
+limit in CPU seconds, because none of them has a useful limit in counts: they know wall time only,
+so it is stretched by how much slower this machine's wall runs than its CPU at that moment
+(`dilation`). EMHASS runs in an environment of its own.
 """
 
 from __future__ import annotations
@@ -12,16 +15,20 @@ from __future__ import annotations
 import argparse
 import csv
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from rich.console import Console
+from rich.table import Table
 from scipy.optimize import Bounds, LinearConstraint, milp
 
+from bench.planner import with_emhass
 from bench.planner.instances import make_house, with_scenarios
 from contracts.planning import Plan, PlanningProblem, WorkDone
-from services.optimizer.core.assemble import make_plan, read_decisions
+from services.optimizer.core.assemble import make_plan
 from services.optimizer.core.checker import check_plan
+from services.optimizer.core.decisions import read_decisions
 from services.optimizer.core.house import compile_house
 from services.optimizer.core.linear_model import LinearModel, Solution, SolverFailed
 from services.optimizer.core.planner import WarmStart, plan
@@ -30,7 +37,7 @@ from services.optimizer.core.site_rows import build_site
 
 COLUMNS = (
     "instance", "planner", "cpu_s", "cost_eur", "bound_eur", "gap_percent", "switches",
-    "comfort_deficit_k_h", "checked",
+    "comfort_deficit_k_h", "checked", "certificate",
 )
 FIVE_MINUTES = (300,) * 576
 BLOCKS = (900,) * 24 + (1800,) * 36 + (3600,) * 24
@@ -66,6 +73,7 @@ def monolith(problem: PlanningProblem, solver: str, limit_s: float) -> Plan:
     model = LinearModel()
     site = build_site(model, house)
     rooms = build_rooms(model, house, site, binary=True)
+    limit_s *= dilation()
     if solver == "highs":
         solution = _highs(model, limit_s)
     else:
@@ -80,6 +88,14 @@ def monolith(problem: PlanningProblem, solver: str, limit_s: float) -> Plan:
         house, decisions, np.zeros(house.steps), "full", None,
         solution.bound + problem.grid.fixed_fee_eur, "solver's own bound", WorkDone(), solver, 1,
     )
+
+
+def dilation() -> float:
+    """Wall seconds for one CPU second of this process just now, at least 1."""
+    wall, spent = time.perf_counter(), time.process_time()
+    while time.process_time() - spent < 0.2:
+        pass
+    return max(1.0, (time.perf_counter() - wall) / 0.2)
 
 
 def _highs(model: LinearModel, limit_s: float) -> Solution:
@@ -97,17 +113,19 @@ def _highs(model: LinearModel, limit_s: float) -> Solution:
 
 
 def row(
-    name: str, planner: str, problem: PlanningProblem, solve: Callable[[], Plan]
+    name: str, planner: str, problem: PlanningProblem, solve: Callable[[], Plan | tuple[Plan, float]]
 ) -> dict[str, object]:
-    """Solve, check and describe one plan."""
+    """Solve, check and describe one plan; a solver in another process says its CPU seconds."""
     start = time.process_time()
+    elsewhere = 0.0
     try:
-        made = solve()
+        found = solve()
+        made, elsewhere = found if isinstance(found, tuple) else (found, 0.0)
     except SolverFailed as failure:
         spent = time.process_time() - start
         return {"instance": name, "planner": planner, "cpu_s": round(spent, 3),
                 "checked": f"no plan: {failure}"}
-    spent = time.process_time() - start
+    spent = elsewhere or time.process_time() - start
     report = check_plan(problem, made)
     gap = made.gap_fraction
     return {
@@ -116,55 +134,106 @@ def row(
         "bound_eur": None if made.bound_eur is None else round(made.bound_eur, 4),
         "gap_percent": None if gap is None else round(100 * gap, 3),
         "switches": report.switches, "comfort_deficit_k_h": round(report.comfort_deficit_k_h, 2),
-        "checked": "ok" if report.ok else "; ".join(report.faults[:3]),
+        "checked": ("ok" if report.ok else "; ".join(report.faults[:3])),
+        "certificate": made.certificate if planner == "emhass" else "",
     }
 
 
-def side_by_side(limit_s: float, peers: Iterable[str]) -> list[dict[str, object]]:
-    """All instances, ours cold and warm, then the peers."""
+def peer(
+    name: str, problem: PlanningProblem, limit_s: float, emhass_python: str
+) -> Plan | tuple[Plan, float]:
+    """One of the peers on a problem."""
+    if name == "emhass":
+        return with_emhass.solve(problem, emhass_python, limit_s * dilation())
+    return monolith(problem, name, limit_s)
+
+
+def side_by_side(
+    names: list[str], peers: list[str], limit_s: float, emhass_python: str
+) -> list[dict[str, object]]:
+    """The named instances: ours cold and warm, then the peers."""
     rows = []
-    for name, make in INSTANCES.items():
-        problem = make()
+    for name in names:
+        problem = INSTANCES[name]()
         rows.append(row(name, "ours", problem, lambda p=problem: plan(p)))
         warm = WarmStart(plan(problem))
         rows.append(row(name, "ours, warm", problem, lambda p=problem, w=warm: plan(p, w)))
         for solver in peers:
             rows.append(
-                row(name, solver, problem, lambda p=problem, s=solver: monolith(p, s, limit_s))
-            )
-        for line in rows[-2 - len(list(peers)):]:
-            print(line, flush=True)
-    return rows
-
-
-def growth() -> list[dict[str, object]]:
-    """Ours over rooms, steps and scenarios."""
-    rows = []
-    for axis, sizes in GROWTH.items():
-        for size, make in sizes:
-            problem = make()
-            rows.append(row(f"{axis}={size}", "ours", problem, lambda p=problem: plan(p)))
+                row(name, solver, problem,
+                    lambda p=problem, s=solver: peer(s, p, limit_s, emhass_python))
+            )  # fmt: skip
             print(rows[-1], flush=True)
     return rows
 
 
+def growth(peers: list[str], limit_s: float, emhass_python: str) -> list[dict[str, object]]:
+    """Ours, and peers if asked, over rooms, steps and scenarios."""
+    rows = []
+    for axis, sizes in GROWTH.items():
+        for size, make in sizes:
+            problem, name = make(), f"{axis}={size}"
+            rows.append(row(name, "ours", problem, lambda p=problem: plan(p)))
+            print(rows[-1], flush=True)
+            for solver in peers if axis != "scenarios" else ():
+                rows.append(
+                    row(name, solver, problem,
+                        lambda p=problem, s=solver: peer(s, p, limit_s, emhass_python))
+                )  # fmt: skip
+                print(rows[-1], flush=True)
+    return rows
+
+
+def show(rows: list[dict[str, object]], console: Console) -> None:
+    """All rows as one table, the cheapest checked plan of each instance in bold."""
+    table = Table(title="planner and peers: CPU seconds of one thread, plans replayed")
+    for column in COLUMNS:
+        words = column.replace("_", " ")
+        table.add_column(words, justify="left" if column in ("instance", "planner", "checked", "certificate")
+                         else "right", overflow="fold")  # fmt: skip
+    best: dict[object, float] = {}
+    for line in rows:
+        if line["checked"] == "ok":
+            cost = float(str(line["cost_eur"]))
+            best[line["instance"]] = min(cost, best.get(line["instance"], cost))
+    before: object = None
+    for line in rows:
+        if before is not None and line["instance"] != before:
+            table.add_section()
+        name = "" if line["instance"] == before else str(line["instance"])
+        before = line["instance"]
+        cells = [name, *("" if line.get(c) is None else str(line[c]) for c in COLUMNS[1:])]
+        first = line.get("cost_eur") is not None and line["cost_eur"] == best.get(before)
+        table.add_row(*cells, style="bold" if first else "")
+    console.print(table)
+
+
 def plot(rows: list[dict[str, object]], path: Path) -> None:
-    """CPU time and certified gap over size."""
+    """CPU time and certified gap over size, a line for every planner."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    figure, axes = pyplot.subplots(1, len(GROWTH), figsize=(12, 3.6))
-    for axis, name in zip(axes, GROWTH, strict=True):
-        mine = [r for r in rows if str(r["instance"]).startswith(name)]
-        sizes = [int(str(r["instance"]).split("=")[1]) for r in mine]
-        axis.plot(sizes, [r["cpu_s"] for r in mine], "o-", label="CPU s")
-        other = axis.twinx()
-        other.plot(sizes, [r["gap_percent"] for r in mine], "s--", color="tab:red", label="gap %")
-        axis.set_xlabel(name)
-        axis.set_ylabel("CPU s")
-        other.set_ylabel("certified gap, %", color="tab:red")
+    figure, axes = pyplot.subplots(2, len(GROWTH), figsize=(12, 6), sharex="col")
+    for column, name in enumerate(GROWTH):
+        mine = [r for r in rows if str(r["instance"]).startswith(f"{name}=")]
+        for planner in dict.fromkeys(str(r["planner"]) for r in mine):
+            found = [r for r in mine if r["planner"] == planner]
+            sizes = [int(str(r["instance"]).split("=")[1]) for r in found]
+            for line, field in enumerate(("cpu_s", "gap_percent")):
+                values = [r.get(field) for r in found]
+                axes[line, column].plot(
+                    sizes, [np.nan if v is None else float(str(v)) for v in values], "o-",
+                    label=planner,
+                )  # fmt: skip
+        for line in (0, 1):
+            axes[line, column].set_yscale("log")
+            axes[line, column].grid(alpha=0.3)
+        axes[1, column].set_xlabel(name)
+    axes[0, 0].set_ylabel("CPU s")
+    axes[1, 0].set_ylabel("certified gap, %")
+    axes[0, 0].legend()
     figure.tight_layout()
     figure.savefig(path, dpi=110)
 
@@ -173,19 +242,29 @@ def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("bench-results"))
-    parser.add_argument("--limit-s", type=float, default=60.0)
-    parser.add_argument("--peers", default="highs,scip")
+    parser.add_argument("--limit-s", type=float, default=60.0, help="CPU seconds of a peer")
+    parser.add_argument("--peers", default="highs,scip", help="of highs, scip, emhass")
+    parser.add_argument("--emhass-python", default="", help="python of EMHASS's environment")
+    parser.add_argument("--instances", default=";".join(INSTANCES), help="names, separated by ;")
     parser.add_argument("--only", choices=("side", "growth", "all"), default="all")
     options = parser.parse_args()
+    peers = [name for name in options.peers.split(",") if name]
+    if "emhass" in peers and not options.emhass_python:
+        parser.error("emhass needs --emhass-python: the python of a venv with emhass installed")
     options.out.mkdir(parents=True, exist_ok=True)
     plan(make_house(rooms=2))  # compile outside the clock
     plan(make_house(rooms=2, two_node=True, coupled=True))
-    peers = [name for name in options.peers.split(",") if name]
-    rows = side_by_side(options.limit_s, peers) if options.only != "growth" else []
+    rows: list[dict[str, object]] = []
+    if options.only != "growth":
+        names = options.instances.split(";")
+        rows += side_by_side(names, peers, options.limit_s, options.emhass_python)
     if options.only != "side":
-        grown = growth()
+        grown = growth(
+            peers if options.only == "growth" else [], options.limit_s, options.emhass_python
+        )
         plot(grown, options.out / "growth.png")
         rows += grown
+    show(rows, Console(width=150))
     with (options.out / "planner.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS)
         writer.writeheader()

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from contracts.base import Record
 from contracts.units import StepSeconds, UtcTime
@@ -27,6 +27,8 @@ class ForecastIssued(Record):
     p90: tuple[float, ...]
     known_steps: int = 0
     """How many leading steps are published fact, not forecast (price only)."""
+    correlation_h: Annotated[float | None, Field(gt=0, le=1_000)] = None
+    """Hours after which the correlation of the errors of two steps has fallen to 1/e, if known."""
     method: str
     flags: tuple[str, ...] = ()
     because: tuple[str, ...] = ()

@@ -7,6 +7,19 @@ from contracts.planning import Plan
 from contracts.units import Name, UtcTime
 
 
+class PlanInputs(Record):
+    """What a plan took for granted, per step of its grid; the next plan is compared with it."""
+
+    base_load_w: tuple[float, ...]
+    pv_w: tuple[float, ...]
+    buy_eur_per_kwh: tuple[float, ...]
+    sell_eur_per_kwh: tuple[float, ...]
+    evs: tuple[str, ...] = ()
+    """Cars that are plugged in and want energy."""
+    held: tuple[str, ...] = ()
+    """Devices that an override holds in some step."""
+
+
 class PlanComputed(Record):
     """A plan, why it was made now, and what it rests on."""
 
@@ -16,6 +29,7 @@ class PlanComputed(Record):
     because: tuple[str, ...] = ()
     overrides: tuple[str, ...] = ()
     """Ids of the overrides it was made around."""
+    inputs: PlanInputs | None = None
 
 
 class LadderDescended(Record):

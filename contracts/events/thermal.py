@@ -60,8 +60,10 @@ class StepGains(Record):
 class RoomDynamics(Record):
     """One room on the planner's grid: its start, its gains by step length, its drift by step.
 
-    Neighbours are frozen at the trajectory that the last plan implies; the drift holds them, the
-    weather, the sun and the learnt disturbance.
+    The drift holds the weather, the sun, the learnt disturbance and what lies behind the neighbours,
+    at the trajectory that the last plan implies. `neighbours` holds by room and step length the
+    kelvin that a kelvin of that room's air, at the start of a step, adds to (air, mass); without it
+    the drift holds the neighbours, too.
     """
 
     air_c: Celsius
@@ -69,6 +71,7 @@ class RoomDynamics(Record):
     gains: dict[StepSeconds, StepGains]
     drift_air_k: tuple[float, ...]
     drift_mass_k: tuple[float, ...]
+    neighbours: dict[Name, dict[StepSeconds, tuple[float, float]]] = {}
 
 
 class DynamicsIssued(Record):

@@ -1,5 +1,7 @@
 """The planner's language: PlanningProblem in, Plan out."""
 
+from contracts.planning.battery import Battery, PowerPoint
+from contracts.planning.demand import DeferrableLoad, EvSession, LoadSegment
 from contracts.planning.plan import (
     BindingLimit,
     Churn,
@@ -13,21 +15,13 @@ from contracts.planning.plan import (
     WorkDone,
 )
 from contracts.planning.problem import (
-    Battery,
-    DeferrableLoad,
-    EvSession,
     Grid,
-    HeatingGroup,
-    LoadSegment,
-    NeighbourGain,
     ObjectiveWeights,
     PlanningProblem,
-    PowerPoint,
     PreviousRelays,
-    Room,
-    RoomDynamics,
     Scenario,
 )
+from contracts.planning.rooms import HeatingGroup, NeighbourGain, Room, RoomDynamics
 
 __all__ = [
     "Battery", "BindingLimit", "Churn", "CostSplit", "DeferrableLoad", "EvPlan", "EvSession",

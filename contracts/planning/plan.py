@@ -87,12 +87,18 @@ class WorkDone(Frozen):
 
 
 class Churn(Frozen):
-    """How much of the plan changed against the previous one and the causes found."""
+    """How much of the plan changed against the previous one and the causes found.
+
+    Relay steps are compared where both plans have a relay; energies are half the sum of absolute
+    differences over the time both plans cover (what moved, counted once).
+    """
 
     previous_plan_id: str
     relay_steps_compared: int
     relay_steps_changed: int
     reasons: tuple[str, ...]
+    battery_kwh_moved: Finite | None = None
+    ev_kwh_moved: Finite | None = None
 
 
 class Plan(Frozen):

@@ -75,6 +75,12 @@ def require_length(owner: str, field: str, values: tuple[object, ...] | None, st
         )
 
 
+def require_whole(owner: str, phase_shares: tuple[float, float, float]) -> None:
+    """Refuse phase shares that lose or invent power."""
+    if abs(sum(phase_shares) - 1.0) > 1e-6:
+        raise ValueError(f"{owner}.phase_shares add to {sum(phase_shares)}; they must add to 1")
+
+
 def require_unique(owner: str, names: list[str]) -> None:
     """Refuse repeated names, naming the first repeated one."""
     seen: set[str] = set()

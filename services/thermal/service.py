@@ -255,6 +255,10 @@ def _dynamics(state: ThermalState, now: datetime, trigger: str) -> DynamicsIssue
             },
             drift_air_k=tuple(np.round(view.drift_k[:, 0], 5).tolist()),
             drift_mass_k=tuple(np.round(view.drift_k[:, 1], 5).tolist()),
+            neighbours={
+                other: {seconds: (float(gain[0]), float(gain[1])) for seconds, gain in felt.items()}
+                for other, felt in view.neighbours.items()
+            },
         )
         for view in views
     }  # fmt: skip

@@ -11,7 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from contracts.site import DAYS, SiteConfig, Tariff
+from contracts.local_time import DAYS
+from contracts.site import SiteConfig
+from contracts.tariff import Tariff
 
 PRAGUE = ZoneInfo("Europe/Prague")
 SPRING = datetime(2026, 3, 29, tzinfo=PRAGUE)  # 23 h: 02:00 becomes 03:00

@@ -39,6 +39,8 @@ def check_plan(problem: PlanningProblem, plan: Plan, tolerance: float = 1e-6) ->
     if plan.step_s != problem.step_s or plan.start != problem.start:
         fault("grid: the plan's steps are not the problem's")
         return report
+    if _wrong_lengths(problem, plan, fault):
+        return report
     hours = [seconds / 3600.0 for seconds in problem.step_s]
     costs = dict.fromkeys(type(plan.cost).model_fields, 0.0)
     heat_w = _check_rooms(problem, plan, hours, costs, report)
@@ -56,11 +58,44 @@ def check_plan(problem: PlanningProblem, plan: Plan, tolerance: float = 1e-6) ->
             fault(f"cost.{name}: the plan says {claimed:.6f}, the replay {value:.6f} EUR")
     if plan.bound_eur is not None and plan.bound_eur > plan.expected_cost_eur + 1e-6:
         fault("bound_eur is above the plan's own cost")
+    if plan.bound_eur is not None and plan.gap_fraction is not None:
+        gap = (plan.expected_cost_eur - plan.bound_eur) / max(abs(plan.expected_cost_eur), 1e-6)
+        if abs(gap - plan.gap_fraction) > 1e-9:
+            fault(f"gap_fraction: the plan says {plan.gap_fraction}, its cost and bound {gap}")
     named = sum(v.cost_eur for v in plan.violations)
     owed = sum(costs[n] for n in ("comfort_eur", "limits_eur", "ev_unmet_eur", "loads_skipped_eur"))
     if abs(named - owed) > 1e-4 * max(1.0, owed):
         fault(f"violations: named wishes cost {named:.6f}, the replay finds {owed:.6f} EUR")
     return report
+
+
+def _wrong_lengths(problem: PlanningProblem, plan: Plan, fault: Fault) -> bool:
+    """Series that do not fit the grid; nothing can be replayed with them."""
+    steps, wrong = problem.steps, False
+    series: list[tuple[str, tuple[float, ...], int]] = [
+        (name, getattr(plan, name), steps)
+        for name in (
+            "grid_import_w", "grid_export_w", "curtailed_w", "battery_charge_w",
+            "battery_discharge_w", "marginal_price_eur_per_kwh",
+        )
+    ]  # fmt: skip
+    for room in plan.rooms:
+        series += [(f"room {room.name} relay", room.relay, steps),
+                   (f"room {room.name} air_c", room.air_c, steps + 1)]  # fmt: skip
+    series += [(f"ev {ev.name} power_w", ev.power_w, steps) for ev in plan.evs]
+    series += [(f"load {load.name} power_w", load.power_w, steps) for load in plan.deferrable_loads]
+    for name, values, wanted in series:
+        if len(values) != wanted:
+            fault(f"{name} has {len(values)} values, not {wanted}")
+            wrong = True
+    for kind, has, wants in (
+        ("evs", plan.evs, problem.evs), ("deferrable_loads", plan.deferrable_loads,
+                                         problem.deferrable_loads),
+    ):  # fmt: skip
+        if [one.name for one in has] != [one.name for one in wants]:
+            fault(f"{kind}: names or order differ from the problem")
+            wrong = True
+    return wrong
 
 
 def _check_rooms(
@@ -97,6 +132,10 @@ def _check_rooms(
         for t, value in enumerate(air[room.name]):
             if abs(value - room_plan.air_c[t]) > 1e-6:
                 fault(f"room {room.name}: air_c[{t}] is {room_plan.air_c[t]}, replay {value}")
+                break
+        for t, value in enumerate(room_plan.mass_c):
+            if abs(value - mass[room.name][t]) > 1e-6:
+                fault(f"room {room.name}: mass_c[{t}] is {value}, replay {mass[room.name][t]}")
                 break
         _check_relay(problem, room, relay[room.name], report)
         for t, h in enumerate(hours):

@@ -99,6 +99,13 @@ class House:
         """Number of steps."""
         return int(self.step_h.size)
 
+    @property
+    def here_and_now_steps(self) -> int:
+        """Steps in which the battery does the same in every scenario."""
+        seconds = self.problem.here_and_now_s
+        ends = np.cumsum(self.problem.step_s)
+        return max(1, int(np.searchsorted(ends, seconds, side="right"))) if seconds else 0
+
     @cached_property
     def coupled(self) -> bool:
         """True when any room feels a neighbour or has a mass node."""

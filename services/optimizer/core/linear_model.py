@@ -148,10 +148,12 @@ class LinearModel:
         gap: float = 1e-5,
         nodes: int = 2000,
         time_limit_s: float | None = None,
+        parameters: str = "",
     ) -> Solution:
         """Solve with "glop" (integrality dropped) or "scip", "highs", "sat" (one thread).
 
         `fixed` pins columns to values. `gap` is relative; `nodes` counts nodes (or conflicts).
+        `parameters` are more of the solver's own, line by line.
         `time_limit_s` is for benches only: a limit in seconds makes results depend on the machine.
         """
         low, high, cost, row_low, row_high, integer = self.vectors()
@@ -168,7 +170,7 @@ class LinearModel:
             for column in np.flatnonzero(integer):
                 builder.set_var_integrality(int(column), True)
             engine.set_solver_specific_parameters(
-                _MIP_PARAMETERS[solver].format(gap=gap, nodes=nodes)
+                _MIP_PARAMETERS[solver].format(gap=gap, nodes=nodes) + parameters
             )
         if time_limit_s is not None:
             engine.set_time_limit_in_seconds(time_limit_s)

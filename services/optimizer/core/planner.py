@@ -11,8 +11,8 @@ from services.optimizer.core.assemble import make_plan
 from services.optimizer.core.columns import relay_steps
 from services.optimizer.core.coupled_run import CoupledRun
 from services.optimizer.core.decomposition import WarmColumns, decompose
+from services.optimizer.core.fallback import rules_plan, shifted_plan
 from services.optimizer.core.house import House, compile_house
-from services.optimizer.core.linear_model import SolverFailed
 from services.optimizer.core.lp_rung import lp_plan, place
 
 RESTRICTED_ROUNDS = 3
@@ -27,8 +27,9 @@ RELAXED = "this problem: coupled rooms, bound by the LP relaxation (relays as fr
 class WorkBudget:
     """Limits of work as counts, so that a plan never depends on the machine's speed.
 
-    `rung` is where the ladder starts: "full", "restricted" (few rounds, no certificate chase) or
-    "lp_rounded". `target_gap` ends the work early when the certificate is good enough.
+    `rung` is where the ladder starts: "full", "restricted" (few rounds, no certificate chase),
+    "lp_rounded", "shifted" (the last plan from now on) or "rules". `target_gap` ends the work
+    early when the certificate is good enough.
     """
 
     pricing_rounds: int = 14
@@ -44,7 +45,7 @@ class WarmStart:
     plan: Plan
 
 
-LADDER: tuple[Rung, ...] = ("full", "restricted", "lp_rounded")
+LADDER: tuple[Rung, ...] = ("full", "restricted", "lp_rounded", "shifted", "rules")
 
 
 def plan(
@@ -55,22 +56,34 @@ def plan(
 ) -> Plan:
     """Plan one house. Never infeasible: wishes that cannot be met are priced and named.
 
-    Climbs down the ladder from `budget.rung` when a solver fails and says so in `steps_down`.
-    Raises SolverFailed only when even the relaxation has no answer.
+    Climbs down the ladder from `budget.rung` when a rung fails, for whatever reason, and says so
+    in `steps_down`: a house must not go without a plan because of a fault in the best way to one.
+    Raises only when plain rules fail as well.
     """
     budget = budget or WorkBudget()
     house = compile_house(problem)
     steps_down: list[str] = []
     for rung in LADDER[LADDER.index(budget.rung) :]:
         try:
-            if rung == "lp_rounded" or not house.rooms or relay_steps(house) == 0:
-                return lp_plan(house, seed=seed, steps_down=tuple(steps_down))
-            return _decomposed(house, warm, budget, rung, seed, tuple(steps_down))
-        except SolverFailed as failure:
+            return _on_rung(rung, house, warm, budget, seed, tuple(steps_down))
+        except Exception as failure:
             if rung == LADDER[-1]:
                 raise
-            steps_down.append(f"{rung}: {failure}")
+            steps_down.append(f"{rung}: {failure or type(failure).__name__}")
     raise AssertionError("unreachable: the last rung returns or raises")
+
+
+def _on_rung(
+    rung: Rung, house: House, warm: WarmStart | None, budget: WorkBudget, seed: int,
+    steps_down: tuple[str, ...],
+) -> Plan:
+    if rung == "rules":
+        return rules_plan(house, seed, steps_down)
+    if rung == "shifted":
+        return shifted_plan(house, warm.plan if warm else None, seed, steps_down)
+    if rung == "lp_rounded" or not house.rooms or relay_steps(house) == 0:
+        return lp_plan(house, seed=seed, steps_down=steps_down)
+    return _decomposed(house, warm, budget, rung, seed, steps_down)
 
 
 def _decomposed(

@@ -6,7 +6,7 @@ import datetime as dt
 import math
 from collections.abc import Sequence
 
-from contracts.site import Tariff
+from contracts.tariff import Tariff
 
 SLICE_S = 900
 

@@ -15,7 +15,15 @@ from contracts.events.forecast import ForecastIssued
 from contracts.events.measurement import EvSampled
 from contracts.events.override import Granted
 from contracts.events.thermal import DynamicsIssued, RoomDynamics, StateEstimated
+from contracts.planning import Plan
 from contracts.site import Room, SiteConfig
+from contracts.wishes import PowerAtCharge
+from services.optimizer.core.changes import previous_relays
+from services.optimizer.core.on_grid import nowcast, prices, step_means
+from services.optimizer.core.phases import shares
+from services.optimizer.core.scenarios import paths
+from services.optimizer.core.waiting_loads import open_loads
+from services.optimizer.core.watch import Watch
 
 Array = NDArray[np.float64]
 
@@ -25,7 +33,9 @@ AWAY_LOW_C = 12.0
 FUSE_RESERVE_W = 1_000.0
 """Kept free below the main fuse: plans know means over a step, kettles do not."""
 SWITCH_COST_EUR = 0.002
-MIN_RELAY_S = 900
+DUTY_FROM_S = 3_600
+"""Steps this long (the second day of ``contracts.grid``) carry a duty: relays are decided for 24 h."""
+MONTH_S = 365.25 * 86_400 / 12
 EV_UNMET_EUR_PER_KWH = 2.0
 STORED_VALUE = 0.9
 """Share of the mean buying price that energy left in store at the end is worth."""
@@ -42,6 +52,9 @@ class Knowledge:
     soc: float | None
     evs: Mapping[str, EvSampled]
     overrides: Sequence[Granted]
+    watch: Watch
+    last: Plan | None = None
+    last_id: str = ""
 
 
 def build(known: Knowledge, now: datetime) -> planning.PlanningProblem:
@@ -52,37 +65,109 @@ def build(known: Knowledge, now: datetime) -> planning.PlanningProblem:
     ValueError
         when the dynamics or a forecast do not reach over the horizon.
     """
-    site, dynamics = known.site, known.dynamics
+    site, dynamics, watch = known.site, known.dynamics, known.watch
     first = _first_step(dynamics, now)
     steps = dynamics.step_s[first:]
     start = dynamics.start + timedelta(seconds=sum(dynamics.step_s[:first]))
     edges = [start + timedelta(seconds=s) for s in (0, *accumulate(steps))]
-    buy, sell = prices(site, known.forecasts["price"], edges)
-    battery = None
-    if site.battery is not None and known.soc is not None:
-        battery = _battery(site, known, edges, float(np.mean(buy)))
-    rooms = tuple(
-        _room(site, room, known, dynamics.rooms[room.id], first, edges, float(np.mean(buy)))
-        for room in site.rooms
-        if room.id in dynamics.rooms
-    )
+    middle = {name: np.array(found.p50) for name, found in known.forecasts.items()}
+    nominal = _future(known, middle, edges)
+    mean_buy = float(np.mean(nominal.buy))
+    loads, running = open_loads(site, edges, watch.started, watch.ran_s)
+    weights = site.planner
     return planning.PlanningProblem(
         start=start,
         step_s=steps,
-        base_load_w=_listed(np.maximum(on_grid(known.forecasts["load"], edges), 0.0)),
-        pv_w=_listed(np.maximum(on_grid(known.forecasts["pv"], edges), 0.0))
-        if "pv" in known.forecasts
-        else (0.0,) * len(steps),
-        pv_curtailable=False,
-        grid=planning.Grid(
-            buy_price_eur_per_kwh=_listed(buy),
-            sell_price_eur_per_kwh=_listed(sell),
-            import_limit_w=max(1_000.0, site.grid.import_limit_w - FUSE_RESERVE_W),
-            export_limit_w=site.grid.export_limit_w,
+        base_load_w=_listed(nominal.load + running),
+        pv_w=_listed(nominal.pv),
+        pv_curtailable=site.inverter.curtailable,
+        pv_phase_shares=shares(site.inverter.phase),
+        grid=_grid(known, nominal, sum(steps)),
+        rooms=tuple(
+            _room(site, room, known, dynamics.rooms[room.id], first, edges, mean_buy)
+            for room in site.rooms
+            if room.id in dynamics.rooms
         ),
-        rooms=rooms,
-        battery=battery,
+        heating_groups=tuple(
+            planning.HeatingGroup(name=group.name, capacity_w=group.capacity_w)
+            for group in site.heating_groups
+        ),
+        battery=_battery(site, known, edges, mean_buy),
         evs=_sessions(site, known, edges),
+        deferrable_loads=loads,
+        weights=planning.ObjectiveWeights(
+            self_consumption_eur_per_kwh=weights.self_consumption_eur_per_kwh,
+            peak_eur_per_kw=weights.peak_eur_per_kw,
+            churn_eur_per_change=weights.churn_eur_per_change,
+            cvar_weight=weights.cvar_weight,
+            cvar_tail=weights.cvar_tail,
+        ),
+        scenarios=_scenarios(known, edges, running),
+        # the inverter follows the true load, so the battery is never committed beforehand
+        here_and_now_s=0,
+        previous=previous_relays(known.last, known.last_id, start, steps, DUTY_FROM_S)
+        if known.last is not None
+        else None,
+        duty_from_step_s=DUTY_FROM_S,
+    )
+
+
+@dataclass(frozen=True)
+class _Future:
+    """One course of load, PV (W) and prices (EUR/kWh) on the planning grid."""
+
+    load: Array
+    pv: Array
+    buy: Array
+    sell: Array
+
+
+def _future(known: Knowledge, values: Mapping[str, Array], edges: Sequence[datetime]) -> _Future:
+    found = known.forecasts
+    load = step_means(values["load"], found["load"], edges)
+    pv = np.zeros(len(edges) - 1)
+    if "pv" in found:
+        pv = np.maximum(step_means(values["pv"], found["pv"], edges), 0.0)
+    buy, sell = prices(known.site, values["price"], found["price"], known.watch.published, edges)
+    return _Future(nowcast(load, edges, known.watch.load_error_w), pv, buy, sell)
+
+
+def _scenarios(
+    known: Knowledge, edges: Sequence[datetime], running: Array
+) -> tuple[planning.Scenario, ...]:
+    """Futures drawn from the forecast bands; none when the site file asks for the median alone."""
+    count = known.site.planner.scenarios
+    if count < 2:
+        return ()
+    drawn = {name: paths(found, count) for name, found in known.forecasts.items()}
+    futures = [
+        _future(known, {name: path[k] for name, path in drawn.items()}, edges) for k in range(count)
+    ]
+    return tuple(
+        planning.Scenario(
+            probability=1.0 / count,
+            pv_w=_listed(future.pv),
+            base_load_w=_listed(future.load + running),
+            buy_price_eur_per_kwh=_listed(future.buy),
+            sell_price_eur_per_kwh=_listed(future.sell),
+        )
+        for future in futures
+    )
+
+
+def _grid(known: Knowledge, nominal: _Future, horizon_s: int) -> planning.Grid:
+    connection, tariff = known.site.grid, known.site.tariff
+    phase = connection.phase_import_limit_w
+    return planning.Grid(
+        buy_price_eur_per_kwh=_listed(nominal.buy),
+        sell_price_eur_per_kwh=_listed(nominal.sell),
+        import_limit_w=max(1_000.0, connection.import_limit_w - FUSE_RESERVE_W),
+        export_limit_w=connection.export_limit_w,
+        phase_import_limit_w=None if phase is None else max(300.0, phase - FUSE_RESERVE_W / 3),
+        export_min_price_eur_per_kwh=connection.export_min_price_eur_per_kwh,
+        peak_price_eur_per_kw=tariff.peak_eur_per_kw * (1 + tariff.vat),
+        peak_so_far_w=round(known.watch.peak_w, 1),
+        fixed_fee_eur=round(tariff.monthly_fee_eur * (1 + tariff.vat) * horizon_s / MONTH_S, 6),
     )
 
 
@@ -92,48 +177,6 @@ def _first_step(dynamics: DynamicsIssued, now: datetime) -> int:
         if dynamics.start + timedelta(seconds=end) > now:
             return index
     raise ValueError("thermal.dynamics-issued is older than its own horizon")
-
-
-def on_grid(forecast: ForecastIssued, edges: Sequence[datetime]) -> Array:
-    """Median of a forecast as the mean over each step; its last day is repeated beyond its end.
-
-    Raises
-    ------
-    ValueError
-        when the forecast begins after the first step or is shorter than a day.
-    """
-    day = 86_400 // forecast.step_s
-    values = np.array(forecast.p50, dtype=np.float64)
-    offset = (edges[0] - forecast.start).total_seconds() / forecast.step_s
-    if offset < 0 or len(values) < day:
-        raise ValueError(f"forecast {forecast.quantity} does not cover the horizon")
-    result = np.empty(len(edges) - 1)
-    for i, (begin, end) in enumerate(pairwise(edges)):
-        low = int((begin - forecast.start).total_seconds() // forecast.step_s)
-        high = max(low + 1, int((end - forecast.start).total_seconds() // forecast.step_s))
-        index = np.arange(low, high)
-        beyond = np.maximum(0, -(-(index - len(values) + 1) // day))
-        result[i] = float(np.mean(values[index - beyond * day]))
-    return result
-
-
-def prices(
-    site: SiteConfig, forecast: ForecastIssued, edges: Sequence[datetime]
-) -> tuple[Array, Array]:
-    """Buying and selling price of each step, EUR/kWh, tariff hours by quarter hour."""
-    zone = site.location.zone
-    buy, sell = np.empty(len(edges) - 1), np.empty(len(edges) - 1)
-    for i, (begin, end) in enumerate(pairwise(edges)):
-        count = max(1, int((end - begin).total_seconds() // forecast.step_s))
-        parts = [begin + k * timedelta(seconds=forecast.step_s) for k in range(count)]
-        spots = [float(on_grid(forecast, [p, p + timedelta(seconds=forecast.step_s)])[0])
-                 for p in parts]  # fmt: skip
-        buy[i] = np.mean(
-            [site.tariff.buy_eur_per_kwh(s, p.astimezone(zone))
-             for s, p in zip(spots, parts, strict=True)]
-        )  # fmt: skip
-        sell[i] = np.mean([site.tariff.sell_eur_per_kwh(s) for s in spots])
-    return buy, sell
 
 
 def _room(
@@ -156,6 +199,7 @@ def _room(
     value = (0.0, STORED_VALUE * mean_buy * kw / hour.heat_mass) if hour and hour.heat_mass else None
     target = (low[-1], low[-1] + max(0.0, dynamics.mass_c - dynamics.air_c))
     forced = tuple(_forced(f"relay-{room.id}", "relay", known.overrides, edges))
+    seen = known.watch.relays.get(room.id)
     return planning.Room(
         name=room.id,
         heater_w=room.heater_w,
@@ -168,6 +212,15 @@ def _room(
             decay_mass=tuple(g.mass_mass for g in gains),
             heat_mass_k=tuple(g.heat_mass for g in gains),
             drift_mass_k=dynamics.drift_mass_k[first:],
+            neighbours=tuple(
+                planning.NeighbourGain(
+                    room=other,
+                    gain_air=tuple(felt[s][0] for s in steps),
+                    gain_mass=tuple(felt[s][1] for s in steps),
+                )
+                for other, felt in dynamics.neighbours.items()
+                if other in known.dynamics.rooms
+            ),
         ),
         initial_air_c=air,
         initial_mass_c=mass,
@@ -175,9 +228,15 @@ def _room(
         high_c=_listed(high),
         penalty_low_eur_per_k_h=site.comfort_price_eur_per_kh,
         penalty_high_eur_per_k_h=site.comfort_price_eur_per_kh,
-        min_on_s=MIN_RELAY_S,
-        min_off_s=MIN_RELAY_S,
+        min_on_s=room.min_on_s,
+        min_off_s=room.min_off_s,
         switch_cost_eur=SWITCH_COST_EUR,
+        initial_on=seen is not None and seen.on,
+        initial_in_state_s=86_400
+        if seen is None
+        else max(0, int((edges[0] - seen.since).total_seconds())),
+        heating_group=room.heating_group,
+        phase_shares=shares(room.phase),
         fixed_relay=tuple(None if v is None else (1 if v > 0 else 0) for v in forced)
         if any(v is not None for v in forced)
         else (),
@@ -227,10 +286,10 @@ def _forced(
 
 def _battery(
     site: SiteConfig, known: Knowledge, edges: Sequence[datetime], mean_buy: float
-) -> planning.Battery:
+) -> planning.Battery | None:
     battery = site.battery
-    assert battery is not None
-    assert known.soc is not None
+    if battery is None or known.soc is None:
+        return None
     forced = tuple(_forced("battery", "power_w", known.overrides, edges))
     return planning.Battery(
         capacity_wh=battery.capacity_wh,
@@ -244,8 +303,17 @@ def _battery(
         wear_eur_per_kwh=battery.wear_eur_per_kwh / 2,
         terminal_value_eur_per_kwh=STORED_VALUE * mean_buy * battery.discharge_efficiency,
         allow_grid_charging=battery.grid_charge,
+        standby_w=battery.standby_w,
+        daily_cycle_limit=battery.daily_cycle_limit,
+        charge_limit_points=_points(battery.charge_limit_points),
+        discharge_limit_points=_points(battery.discharge_limit_points),
+        phase_shares=shares(site.inverter.phase),
         fixed_power_w=forced if any(v is not None for v in forced) else (),
     )
+
+
+def _points(points: Sequence[PowerAtCharge]) -> tuple[planning.PowerPoint, ...]:
+    return tuple(planning.PowerPoint(soc_fraction=p.soc, power_w=p.power_w) for p in points)
 
 
 def _sessions(
@@ -276,6 +344,9 @@ def _sessions(
                 max_power_w=ev.max_w,
                 efficiency=ev.efficiency,
                 unmet_penalty_eur_per_kwh=EV_UNMET_EUR_PER_KWH,
+                price_cap_eur_per_kwh=ev.price_cap_eur_per_kwh,
+                initial_on=(seen.power_w or 0.0) > 0.5 * ev.min_w,
+                phase_shares=shares((ev.phase or 1) if ev.phases == 1 else None),
                 fixed_power_w=forced if any(v is not None for v in forced) else (),
             )
         )

@@ -16,8 +16,8 @@ def round_relays(house: House, duty: Floats, target_air_c: Floats, bias: float =
 
     A relay is on when the air would otherwise end the step more than `1 - bias` of one full
     step's heat below its target; larger `bias` is warmer. Overrides, remaining minimum times,
-    minimum on and off times and heating-group capacities are kept. Duty steps keep their duty,
-    corrected for the temperature the rounding left.
+    minimum on and off times and heating-group capacities are kept. Duty steps get the duty that
+    reaches the target; `duty` gives the shape only.
     """
     rooms, steps = duty.shape
     relays = np.zeros((rooms, steps))

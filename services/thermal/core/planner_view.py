@@ -1,8 +1,10 @@
-"""The house as the planner sees it: each room alone, neighbours frozen at a reference. Pure.
+"""The house as the planner sees it: each room's own air and mass, and its neighbours' air. Pure.
 
-The exact matrices of the coupled house are cut to each room's own air and mass; everything else
-(neighbours, weather, sun, disturbance) becomes a drift that makes the cut model exact on the
-reference trajectory. Near the reference the error is the neighbours' change times their coupling.
+The exact matrices of the coupled house are cut to that; everything else (rooms further away,
+weather, sun, disturbance) becomes a drift that makes the cut model exact on the reference
+trajectory. A neighbour's air stands for its mass, too: over a long step heat comes mostly from
+there, and were it in the drift, a plan would find the heating of the last one there for nothing
+(one that heats much would be followed by one that heats little, for ever).
 """
 
 from __future__ import annotations
@@ -23,12 +25,16 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class RoomView:
-    """One room: start temperatures, 2x2 gains and heat gains by step length, drift (steps, 2)."""
+    """One room: start temperatures, 2x2 gains and heat gains by step length, drift (steps, 2).
+
+    `neighbours` holds by room and step length what a kelvin of that room's air adds to air and mass.
+    """
 
     room: str
     start_c: tuple[float, float]
     gains: dict[int, tuple[Array, Array]]
     drift_k: Array
+    neighbours: dict[str, dict[int, Array]]
 
 
 def room_views(
@@ -49,10 +55,17 @@ def room_views(
     full[0] = matrices.start
     for k in range(steps):
         full[k + 1] = matrices.A[k] @ full[k] + matrices.B[k] @ used[k] + matrices.d[k]
+    names = [room.name for room in model.rooms]
+    neighbours: dict[str, list[str]] = {name: [] for name in names}
+    for coupling in model.couplings:
+        neighbours[coupling.room_a].append(coupling.room_b)
+        neighbours[coupling.room_b].append(coupling.room_a)
     views = []
     for i, room in enumerate(model.rooms):
         mass = layout.mass[i] if layout.mass[i] != ABSENT else layout.air[i]
         own = np.array([layout.air[i], mass])
+        others = [names.index(other) for other in neighbours[room.name]]
+        felt: dict[str, dict[int, Array]] = {names[j]: {} for j in others}
         gains: dict[int, tuple[Array, Array]] = {}
         drift = np.empty((steps, 2))
         for k, seconds in enumerate(step_s):
@@ -62,6 +75,13 @@ def room_views(
             heat = matrices.B[k][own, i]
             gains.setdefault(int(seconds), (block, heat))
             drift[k] = full[k + 1][own] - block @ full[k][own] - heat * used[k, i]
+            for j in others:
+                gain = matrices.A[k][own, layout.air[j]]
+                if layout.mass[j] != ABSENT:
+                    gain = gain + matrices.A[k][own, layout.mass[j]]
+                felt[names[j]].setdefault(int(seconds), gain)
+                drift[k] -= gain * full[k][layout.air[j]]
         start = full[0][own]
-        views.append(RoomView(room.name, (float(start[0]), float(start[1])), gains, drift))
+        start_c = (float(start[0]), float(start[1]))
+        views.append(RoomView(room.name, start_c, gains, drift, felt))
     return tuple(views)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from services.optimizer.core.assemble import evaluate, read_decisions
 from services.optimizer.core.checker import check_plan
+from services.optimizer.core.costs import evaluate
+from services.optimizer.core.decisions import read_decisions
 from services.optimizer.core.house import compile_house
 from services.optimizer.core.linear_model import LinearModel
 from services.optimizer.core.lp_rung import place

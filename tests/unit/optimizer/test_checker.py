@@ -28,7 +28,7 @@ def _bump(values, index, by):
 
 
 @pytest.mark.parametrize(
-    "fault", ["relay", "air", "soc", "grid", "cost", "curtail", "bound", "both"]
+    "fault", ["relay", "air", "soc", "grid", "cost", "curtail", "bound", "both", "gap", "short"]
 )
 def test_the_checker_notices_planted_faults(fault):
     problem = small_house(6, rooms=1)
@@ -47,6 +47,8 @@ def test_the_checker_notices_planted_faults(fault):
             update={"comfort_eur": good.cost.comfort_eur + 0.01})),
         "curtail": lambda: _plant(good, curtailed_w=_bump(good.curtailed_w, 1, 10.0)),
         "bound": lambda: _plant(good, bound_eur=good.expected_cost_eur + 1.0),
+        "gap": lambda: _plant(good, gap_fraction=good.gap_fraction + 0.001),
+        "short": lambda: _plant(good, grid_export_w=good.grid_export_w[:-1]),
         "both": lambda: _plant(
             good,
             battery_charge_w=_bump(good.battery_charge_w, 1, 100.0),

@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from contracts.site import LowTariffHours, Tariff
+from contracts.tariff import LowTariffHours, Tariff
 from services.optimizer.core.prices import build_prices
 
 PRAGUE = ZoneInfo("Europe/Prague")
