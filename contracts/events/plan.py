@@ -16,6 +16,8 @@ class PlanComputed(Record):
     because: tuple[str, ...] = ()
     overrides: tuple[str, ...] = ()
     """Ids of the overrides it was made around."""
+    models: dict[Name, str] = {}
+    """Content hashes of the models it rests on: ``thermal``, and ``pv``, ``load``, ``price`` where learnt."""
 
 
 class LadderDescended(Record):

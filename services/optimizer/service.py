@@ -120,6 +120,10 @@ class Optimizer(Service[OptimizerState]):
                 plan=computed,
                 because=tuple(state.events[name] for name in sorted(state.events)),
                 overrides=tuple(sorted(state.overrides)),
+                models={
+                    "thermal": state.dynamics.model_hash,
+                    **{q: f.model_hash for q, f in state.forecasts.items() if f.model_hash},
+                },
             ),
         )
         for step in computed.steps_down:
