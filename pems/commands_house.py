@@ -12,11 +12,14 @@ import typer
 from rich.live import Live
 
 from contracts.site import SiteConfig
-from pems import config, live, report
+from pems import config, live, promotion, report
 from pems.broker import Ports, free_ports
 from pems.cli import ROOT, Home, Root, Safety, Site, app, config_app, console, fail
 from pems.run import RunningHouse, Stretch, load, new_home, simulate
 
+Models = Annotated[
+    Path | None, typer.Option(help="Folder of models to start with (pems train house --out).")
+]
 SPEED = "max, or simulated seconds a second (60: an hour a minute)"
 
 
@@ -42,6 +45,7 @@ def run(
     seed: Annotated[int, typer.Option(help="Seed of the twin's noise.")] = 7,
     site: Site = config.DEFAULT_SITE,
     safety: Safety = config.DEFAULT_SAFETY,
+    models: Models = None,
     home: Home = None,
     root: Root = ROOT,
 ) -> None:
@@ -53,6 +57,7 @@ def run(
     """
     site_config, limits = load(site, safety)
     house = RunningHouse(root, home or new_home(root), Ports(*free_ports()), site_config, limits)
+    house.models = promotion.load(models) if models is not None else []
     try:
         account = simulate(house, Stretch(scenario, days, _speed(speed), seed), console)
         size = house.log_bytes()
@@ -76,6 +81,7 @@ def up(
     scenario: Annotated[Path | None, typer.Option(help="Scenario folder of the twin.")] = None,
     site: Site = config.DEFAULT_SITE,
     safety: Safety = config.DEFAULT_SAFETY,
+    models: Models = None,
     home: Home = None,
     root: Root = ROOT,
 ) -> None:
@@ -88,6 +94,7 @@ def up(
     house = RunningHouse(
         root, home or root / site_config.site, Ports(), site_config, limits, simulated=twin
     )
+    house.models = promotion.load(models) if models is not None else []
     arguments = None
     if twin:
         arguments = ["--resume"]

@@ -18,12 +18,13 @@ from chassis.settings import Settings
 from contracts import catalog
 from contracts.envelope import Event, decode, event_id
 from contracts.events.clock import Ticked
-from contracts.events.system import ConfigLoaded, config_hash
+from contracts.events.system import ConfigLoaded, ModelPromoted, config_hash
 from contracts.site import SiteConfig
 from pems import config
 from pems.broker import Broker, Ports, free_ports
 from pems.home import House, bus_of, remember
 from pems.processes import PROCESSES, Supervisor
+from pems.promotion import promote
 from services.historian.core.account import Account
 
 SERVICES = [row.name for row in PROCESSES if row.name != "twin"]
@@ -60,6 +61,8 @@ class RunningHouse:
             otlp_url=os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT", ""),
         )  # fmt: skip
         remember(root, self.home, House(site.site, ports.nats, ports.mqtt, ports.monitor))
+        self.models: list[tuple[ModelPromoted, bytes]] = []
+        """Promoted at the start, unless they were before."""
         self.broker = Broker(self.settings, ports)
         environment = {
             "PEMS_SITE": site.site,
@@ -86,6 +89,8 @@ class RunningHouse:
         self.broker.start()
         assert_durable(self.broker.monitor_url)
         asyncio.run(prepare(self.settings, self.site, self.safety))
+        for promoted, content in self.models:
+            asyncio.run(promote(self.settings, promoted, content))
         names = SERVICES + (["twin"] if twin_arguments is not None else [])
         self.supervisor.start(names, {"twin": twin_arguments or []})
 

@@ -194,6 +194,8 @@ def _fits(model: HouseModel, present: HouseModel | None) -> str:
                 f"was learnt with {new.heater_power_w:.0f} W of heating in {new.name}, "
                 f"the house has {old.heater_power_w:.0f} W"
             )
+        if new.emitter_lag_s > 0:
+            return f"has an emitter of its own in {new.name}, which the planner's rooms cannot hold"
     return ""
 
 
