@@ -7,6 +7,7 @@ has passed are held against what came.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from datetime import datetime
 
@@ -31,6 +32,7 @@ from services.forecast.core.price import PricePredictor
 from services.forecast.core.registry import unpack
 from services.forecast.core.series import Dataset
 
+LOG = logging.getLogger("pems.forecast")
 STEPS = 192
 PERIOD_S = 3_600
 SCORED_PERIOD_S = 6 * 3_600
@@ -169,22 +171,30 @@ class Forecast(Service[ForecastState]):
             except ValueError:
                 flag = "model-missing"
             else:
-                bands = _predict(model, data, issue_s, times)
                 if state.record.tracks[kind].known_days() < LEARNT_NEEDS_DAYS[kind]:
                     flag = "history-short"
-                elif all(np.isfinite(b).all() for b in (bands.p10, bands.p50, bands.p90)):
-                    return bands, f"learnt {type(model).__name__}", digest
                 else:
+                    learnt = _predict(model, data, issue_s, times)
+                    if learnt is not None:
+                        return learnt, f"learnt {type(model).__name__}", digest
                     flag = "model-silent"
         bands = first_depth(kind, place_of(site))(data, issue_s, times)
         flags = tuple(sorted({*bands.flags, flag} - {""}))
         return Bands(bands.p10, bands.p50, bands.p90, bands.mean, flags), METHODS[kind], ""
 
 
-def _predict(model: Predictor, data: Dataset, issue_s: int, times: IntArray) -> Bands:
-    if isinstance(model, PricePredictor):
-        return model.predict(data, issue_s, times, published_until_s=data.series.end_s)
-    return model.predict(data, issue_s, times)
+def _predict(model: Predictor, data: Dataset, issue_s: int, times: IntArray) -> Bands | None:
+    """A learnt model's bands; None where it has no answer, as when a weather column it learnt from is gone."""
+    try:
+        if isinstance(model, PricePredictor):
+            bands = model.predict(data, issue_s, times, published_until_s=data.series.end_s)
+        else:
+            bands = model.predict(data, issue_s, times)
+    except (ValueError, LookupError, ArithmeticError) as error:
+        LOG.info("%s cannot answer: %s", type(model).__name__, error)
+        return None
+    whole = all(np.isfinite(b).all() for b in (bands.p10, bands.p50, bands.p90))
+    return bands if whole else None
 
 
 def _due(state: ForecastState, now: datetime) -> bool:
