@@ -88,7 +88,8 @@ def live(house: Simulation, before: list[Event], days: float) -> tuple[dict[str,
     while house.house.time < until:
         house.advance()
     account = Account()
-    for event in [e for e in before if e.type == "system.config-loaded"] + log[first:]:
+    known = [e for e in before if e.type in ("system.config-loaded", "price.published")]
+    for event in known + log[first:]:
         account.fold(event)
     figures: dict[str, Any] = dict(account.figures())
     figures["cpu_s"] = round(time.process_time() - began, 1)
@@ -122,8 +123,7 @@ def main() -> None:
         e.data.model_dump(mode="json") for e in whole if isinstance(e.data, AccuracyScored)
     ][-3:]
     if not given.no_replay:
-        services = None
-        replayed = replay(whole, models=trained.models, services=services)
+        replayed = replay(whole, models=trained.models)
         result["replay"] = "identical" if replayed.identical else str(replayed.difference)
         print("replay:", result["replay"], flush=True)
     if given.json:
