@@ -130,6 +130,19 @@ def check(site: Site = config.DEFAULT_SITE, safety: Safety = config.DEFAULT_SAFE
         console.print(f"  {room.name:<20} {low:4.1f} to {high:4.1f} °C now", highlight=False)
 
 
+@config_app.command("holidays")
+def list_holidays(
+    year: Annotated[int, typer.Argument(help="Calendar year.")], site: Site = config.DEFAULT_SITE
+) -> None:
+    """Public holidays of the site's country as lines for its `holidays`; add your own days off."""
+    import holidays
+
+    found = config.load_site(site)
+    known = holidays.country_holidays(found.location.country, years=[year])
+    for day, name in sorted(known.items()):
+        print(f"  - {day.isoformat()}  # {name}")
+
+
 @config_app.command("schema")
 def schema() -> None:
     """Write the JSON Schema of the site file, for editors."""

@@ -25,7 +25,7 @@ from contracts.envelope import Event
 from contracts.events.forecast import AccuracyScored
 from pems import config
 from pems.inprocess import Simulation
-from pems.replay import replay
+from pems.replay import pure_services, replay
 from pems.trainer import KINDS, train_house
 from services.dispatcher.service import Dispatcher
 from services.forecast.service import Forecast
@@ -123,7 +123,9 @@ def main() -> None:
         e.data.model_dump(mode="json") for e in whole if isinstance(e.data, AccuracyScored)
     ][-3:]
     if not given.no_replay:
-        replayed = replay(whole, models=trained.models)
+        wakes = next(e.service.wakes for e in house.loop.engines if isinstance(e.service, Waiting))
+        services = [Waiting(wakes) if s.name == "optimizer" else s for s in pure_services(trained.models)]
+        replayed = replay(whole, services=services)
         result["replay"] = "identical" if replayed.identical else str(replayed.difference)
         print("replay:", result["replay"], flush=True)
     if given.json:
