@@ -104,7 +104,7 @@ def up(
             arguments += ["--scenario", str(scenario)]
     signal.signal(signal.SIGTERM, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
     try:
-        house.start(arguments)
+        house.start(arguments, trains=True)
         view = live.View(site_config, house.supervisor)
         with Live(view.render(), console=console, refresh_per_second=2, screen=False) as screen:
             live.follow(house, view, screen)

@@ -21,7 +21,16 @@ from chassis.signing import Verifier
 from contracts.envelope import Event, payload
 from contracts.events import command
 from pems.cli import ROOT, Home, Root, console, fail, log_app
-from pems.home import Poison, broker_of, bus_of, find, load_log, load_models, read_events
+from pems.home import (
+    Poison,
+    broker_of,
+    bus_of,
+    find,
+    load_log,
+    load_models,
+    models_named,
+    read_events,
+)
 from services.historian.core import archive
 
 TypeFilter = Annotated[
@@ -117,7 +126,7 @@ def export(
             output.write(json.dumps(structured(event), ensure_ascii=False) + "\n")
             written += 1
     if str(target) != "-":
-        models = load_models(folder, events)
+        models = load_models(folder, models_named(events))
         FolderStore(target.with_suffix(".models")).update(models)
         console.print(f"{written} events and {len(models)} models written", highlight=False)
 

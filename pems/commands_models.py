@@ -20,7 +20,8 @@ from contracts.planning import PlanningProblem
 from contracts.site import explain
 from pems import promotion, trainer
 from pems.cli import ROOT, Home, Root, app, console, fail
-from pems.home import broker_of, find, load_log, load_models
+from pems.home import broker_of, find, fold_log, load_log, load_models
+from pems.nightly import nights
 from services.forecast import evaluate as forecast_evaluate
 from services.forecast import train as forecast_train
 from services.optimizer.core.checker import check_plan
@@ -62,12 +63,15 @@ def train_from_log(
     out: Annotated[
         Path | None, typer.Option(help="Write the models here instead of promoting them.")
     ] = None,
+    every_night: Annotated[
+        bool, typer.Option("--every-night", help="Stay, and train at three each night of the log's clock.")
+    ] = False,
     home: Home = None,
     root: Root = ROOT,
 ) -> None:
     """Train from the house's own log; what beats the model in use on the last days is put in force.
 
-    For a timer of the machine (nightly) as well as by hand; it runs beside the house, not in it.
+    By hand, or every night as `pems up` has it; it runs beside the house, not in it.
     """
     if depth not in ("full", "light", "auto"):
         raise typer.BadParameter("depth is full, light or auto")
@@ -75,7 +79,15 @@ def train_from_log(
     if unknown := sorted(set(wanted) - set(trainer.KINDS)):
         raise typer.BadParameter(f"{', '.join(unknown)}: a kind is {KIND}")
     folder = find(root, home)
-    events, _ = load_log(folder)
+    if every_night:
+        asyncio.run(nights(folder, lambda: _train_once(folder, wanted, depth, out)))
+    else:
+        _train_once(folder, wanted, depth, out)
+
+
+def _train_once(folder: Path, wanted: list[str], depth: str, out: Path | None) -> None:
+    past = trainer.Past()
+    fold_log(folder, past.take)
     with Progress(
         TextColumn("training {task.description:<8}"), BarColumn(bar_width=40),
         TimeElapsedColumn(), console=console, transient=True,
@@ -85,16 +97,15 @@ def train_from_log(
         def progress(kind: str) -> None:
             bar.update(task, description=kind, advance=1 if bar.tasks[0].description else 0)
 
-        outcomes = trainer.train_house(
-            events, load_models(folder, events), wanted, depth, progress
-        )  # fmt: skip
+        models = load_models(folder, past.in_force.values())
+        outcomes = trainer.train_house(past, models, wanted, depth, progress)
     made = [(o.promoted, o.content) for o in outcomes if o.promoted is not None]
     if out is not None:
         promotion.save(out, made)
     elif made:
         with broker_of(folder) as settings:
             for promoted, content in made:
-                asyncio.run(promotion.promote(settings, promoted, content))
+                promotion.promote_now(settings, promoted, content)
     for outcome in outcomes:
         console.print(outcome.sentence, highlight=False)
 
@@ -131,7 +142,7 @@ def model_promote(
     except ValueError as error:
         raise fail(f"{file}: {error}") from error
     with broker_of(folder) as settings:
-        sequence = asyncio.run(promotion.promote(settings, promoted, content))
+        sequence = promotion.promote_now(settings, promoted, content)
     console.print(f"{kind}: model {promoted.content_hash[:12]} promoted at sequence {sequence}")
 
 
@@ -144,11 +155,13 @@ def model_roll_back(
     events, _ = load_log(folder)
     try:
         promoted = trainer.roll_back(events, kind)
-        content = verified(load_models(folder, events), promoted.content_hash)
+        content = verified(
+            load_models(folder, [promoted.content_hash]), promoted.content_hash
+        )
     except ValueError as error:
         raise fail(error) from error
     with broker_of(folder) as settings:
-        asyncio.run(promotion.promote(settings, promoted, content))
+        promotion.promote_now(settings, promoted, content)
     console.print(f"{kind}: back to {promoted.content_hash[:12]}")
 
 

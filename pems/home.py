@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -130,6 +130,19 @@ async def read_events(
             yield Poison(entry.sequence, entry.subject, str(error))
 
 
+def fold_log(home: Path, take: Callable[[Event], None]) -> None:
+    """Hand every event of a folder's log to ``take``, in order; nothing is kept."""
+
+    async def fold(settings: Settings) -> None:
+        async with bus_of(settings) as bus:
+            async for item in read_events(bus):
+                if isinstance(item, Event):
+                    take(item)
+
+    with broker_of(home) as settings:
+        asyncio.run(fold(settings))
+
+
 def load_log(home: Path) -> tuple[list[Event], list[Poison]]:
     """The whole log of a folder."""
 
@@ -148,12 +161,17 @@ def load_log(home: Path) -> tuple[list[Event], list[Poison]]:
             raise ConnectionError(f"the log of {home} cannot be read: {error!r}") from error
 
 
-def load_models(home: Path, events: Iterable[Event]) -> dict[str, bytes]:
-    """The models that a log names, by hash: from the folder's copies, else from its broker's store.
+def models_named(events: Iterable[Event]) -> set[str]:
+    """Hashes of the models that a log promotes."""
+    return {e.data.content_hash for e in events if isinstance(e.data, ModelPromoted)}
+
+
+def load_models(home: Path, names: Iterable[str]) -> dict[str, bytes]:
+    """Models by hash: from the folder's copies, else from its broker's store.
 
     One that is nowhere is left out; replay then shows whether a decision had needed it.
     """
-    names = {e.data.content_hash for e in events if isinstance(e.data, ModelPromoted)}
+    names = set(names)
     copies, found = FolderStore(home / "models"), {}
     for name in sorted(names):
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -31,6 +32,11 @@ async def promote(settings: Settings, promoted: ModelPromoted, content: bytes) -
             time=None,
         )  # fmt: skip
         return (await bus.append([event]))[0]
+
+
+def promote_now(settings: Settings, promoted: ModelPromoted, content: bytes) -> int:
+    """``promote`` for callers without an event loop."""
+    return asyncio.run(promote(settings, promoted, content))
 
 
 def save(folder: Path, models: Iterable[tuple[ModelPromoted, bytes]]) -> None:

@@ -27,7 +27,7 @@ from pems.processes import PROCESSES, Supervisor
 from pems.promotion import promote
 from services.historian.core.account import Account
 
-SERVICES = [row.name for row in PROCESSES if row.name != "twin"]
+SERVICES = [row.name for row in PROCESSES if row.name not in ("twin", "trainer")]
 POLL_S = 0.5
 
 
@@ -84,15 +84,17 @@ class RunningHouse:
             }
         self.supervisor = Supervisor(environment, self.home / "logs")
 
-    def start(self, twin_arguments: list[str] | None) -> None:
-        """Broker, provisioning, configuration, services; the twin when it has arguments."""
+    def start(self, twin_arguments: list[str] | None, trains: bool = False) -> None:
+        """Broker, provisioning, configuration, services; twin and trainer when they are wanted."""
         self.broker.start()
         assert_durable(self.broker.monitor_url)
         asyncio.run(prepare(self.settings, self.site, self.safety))
         for promoted, content in self.models:
             asyncio.run(promote(self.settings, promoted, content))
         names = SERVICES + (["twin"] if twin_arguments is not None else [])
-        self.supervisor.start(names, {"twin": twin_arguments or []})
+        names += ["trainer"] if trains else []
+        trainer = ["train", "house", "--every-night", "--home", str(self.home)]
+        self.supervisor.start(names, {"twin": twin_arguments or [], "trainer": trainer})
 
     def stop(self) -> None:
         """Services first, then the broker."""

@@ -8,8 +8,8 @@ content and appends the promotion, and the services answer on the log whether th
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from chassis.models import ModelProblem, name_of, verified
@@ -44,41 +44,63 @@ class Outcome:
     content: bytes = b""
 
 
-@dataclass(frozen=True)
+@dataclass
+class Schedule:
+    """When a kind was trained, and how its forecasts have done since."""
+
+    full_s: int = 0
+    light_s: int = 0
+    scores: list[Scores] = field(default_factory=list)
+    """The newest two: before and now."""
+
+
+@dataclass
 class Past:
-    """What the trainer needs of a log."""
+    """What the trainer needs of a log, folded event by event: a year of it need not lie in memory."""
 
-    site: SiteConfig
-    record: Record
-    rooms: Recorder
-    in_force: Mapping[str, str]
+    site: SiteConfig | None = None
+    record: Record = field(default_factory=Record)
+    rooms: Recorder = field(default_factory=Recorder)
+    in_force: dict[str, str] = field(default_factory=dict)
     """Hash of the learnt model by kind."""
-    house_model: HouseModel
+    house_model: HouseModel | None = None
     """The thermal model in force, learnt or not."""
+    schedules: dict[str, Schedule] = field(default_factory=lambda: {k: Schedule() for k in KINDS})
+    now_s: int = 0
 
-
-def read(events: Sequence[Event]) -> Past:
-    """Fold a log; raises ValueError when it names no site."""
-    site, record, rooms = None, Record(), Recorder()
-    in_force: dict[str, str] = {}
-    house_model = None
-    for event in events:
+    def take(self, event: Event) -> None:
+        """Fold one event."""
         data = event.data
+        if event.time is not None:
+            self.now_s = int(event.time.timestamp())
         if isinstance(data, ConfigLoaded) and data.site is not None:
-            site = data.site
+            self.site = data.site
         elif isinstance(data, ModelChecked) and data.in_force:
-            in_force[data.quantity] = data.content_hash
+            self.in_force[data.quantity] = data.content_hash
         elif isinstance(data, ModelIdentified):
-            house_model = data.model
-        record.take(data, site, bounded=False)
-        rooms.take(data)
-    if site is None:
-        raise ValueError("the log names no site; start the house first")
-    return Past(site, record, rooms, in_force, house_model or model_of(site))
+            self.house_model = data.model
+        elif isinstance(data, ModelPromoted):
+            schedule = self.schedules[data.quantity]
+            schedule.light_s = self.now_s
+            if not data.method.endswith(REFRESHED):
+                schedule.full_s = self.now_s
+        elif isinstance(data, AccuracyScored):
+            kept = self.schedules[data.quantity].scores
+            kept[:] = [*kept[-1:], _day_ahead(data)]
+        self.record.take(data, self.site, bounded=False)
+        self.rooms.take(data)
+
+
+def read(events: Iterable[Event]) -> Past:
+    """Fold a whole log."""
+    past = Past()
+    for event in events:
+        past.take(event)
+    return past
 
 
 def train_house(
-    events: Sequence[Event],
+    past: Past,
     models: Mapping[str, bytes],
     kinds: Sequence[str] = KINDS,
     depth: str = "full",
@@ -93,13 +115,12 @@ def train_house(
         (nightly), ``auto`` does what is due by the log
     progress : told the name of each kind before its training begins
     """
-    past = read(events)
     outcomes = []
     for kind in kinds:
         progress(kind)
         began = time.process_time()
         try:
-            action, why = (depth, "") if depth != "auto" else due(events, kind)
+            action, why = (depth, "") if depth != "auto" else due(past, kind)
             full = action == "full"
             if action == "none":
                 outcome = Outcome(kind, f"{kind}: left as it is: {why}")
@@ -116,12 +137,19 @@ def train_house(
     return outcomes
 
 
+def _site(past: Past) -> SiteConfig:
+    if past.site is None:
+        raise ValueError("the log names no site; start the house first")
+    return past.site
+
+
 def _thermal(past: Past, full: bool) -> Outcome:
+    site = _site(past)
     if not full and "thermal" not in past.in_force:
         raise ValueError("there is no learnt model to refresh; train fully first")
-    history = past.rooms.history(past.site)
+    history, prior = past.rooms.history(site), model_of(site)
     verdict = thermal.consider(
-        history, model_of(past.site), past.house_model, full=full, code_version=code_hash()
+        history, prior, past.house_model or prior, full=full, code_version=code_hash()
     )
     if not verdict.better:
         return Outcome("thermal", f"thermal: kept aside: {verdict.reason}")
@@ -138,7 +166,7 @@ def _thermal(past: Past, full: bool) -> Outcome:
 
 
 def _forecast(past: Past, kind: str, models: Mapping[str, bytes], full: bool) -> Outcome:
-    place, digest, incumbent = place_of(past.site), past.in_force.get(kind), None
+    place, digest, incumbent = place_of(_site(past)), past.in_force.get(kind), None
     if digest is not None:
         try:
             incumbent = unpack(verified(models, digest), place)
@@ -157,32 +185,18 @@ def _forecast(past: Past, kind: str, models: Mapping[str, bytes], full: bool) ->
     return Outcome(kind, f"{kind}: promoted: {verdict.reason}", promoted, verdict.content)
 
 
-def due(events: Sequence[Event], kind: str) -> tuple[str, str]:
+def due(past: Past, kind: str) -> tuple[str, str]:
     """What the log says is to be done for a kind now (``full``, ``light``, ``none``), and why.
 
     A learnt model is fitted anew a week after its promotion, or when its scores have gone astray;
     it is refreshed every day in between.
     """
-    last_full_s = last_light_s = 0
-    scores: list[Scores] = []
-    now_s = 0
-    in_force: set[str] = set()
-    for event in events:
-        data = event.data
-        if event.time is not None:
-            now_s = int(event.time.timestamp())
-        if isinstance(data, ModelChecked) and data.quantity == kind and data.in_force:
-            in_force.add(data.content_hash)
-        elif isinstance(data, ModelPromoted) and data.quantity == kind:
-            last_light_s = now_s
-            last_full_s = last_full_s if data.method.endswith(REFRESHED) else now_s
-        elif isinstance(data, AccuracyScored) and data.quantity == kind:
-            scores.append(_day_ahead(data))
-    if not in_force:
+    if kind not in past.in_force:
         return "full", "no learnt model yet"
-    recent = scores[-1] if scores else None
-    usual = scores[-2] if len(scores) > 1 else None
-    found = decide_retraining(now_s, last_light_s, last_full_s, recent, usual)
+    schedule = past.schedules[kind]
+    recent = schedule.scores[-1] if schedule.scores else None
+    usual = schedule.scores[-2] if len(schedule.scores) > 1 else None
+    found = decide_retraining(past.now_s, schedule.light_s, schedule.full_s, recent, usual)
     return found.action, found.reason
 
 

@@ -1,6 +1,6 @@
 """What learnt models are worth: the same two days with and without them, after the same history.
 
-    python -m bench.house.learnt --history 14 --days 2 [--json FILE]
+    python -m bench.house.learnt --history 14 --days 2 [--json FILE] [--out FOLDER]
 
 A simulated house lives `history` days under the fallback controller (no planner: fast), while its log
 is written. The trainer reads that log and promotes what beats the untrained methods on the last days
@@ -23,10 +23,10 @@ from chassis.service import Decision
 from chassis.signing import Signer
 from contracts.envelope import Event
 from contracts.events.forecast import AccuracyScored
-from pems import config
+from pems import config, promotion
 from pems.inprocess import Simulation
 from pems.replay import pure_services, replay
-from pems.trainer import KINDS, train_house
+from pems.trainer import KINDS, read, train_house
 from services.dispatcher.service import Dispatcher
 from services.forecast.service import Forecast
 from services.historian.core.account import Account
@@ -101,6 +101,7 @@ def main() -> None:
     parser.add_argument("--history", type=float, default=14.0)
     parser.add_argument("--days", type=float, default=2.0)
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--out", type=Path, help="write the promoted models here, for pems run --models")
     parser.add_argument("--no-replay", action="store_true")
     given = parser.parse_args()
     house, log = prepared(given.history, given.days)
@@ -111,11 +112,14 @@ def main() -> None:
     print(json.dumps(result["untrained"]), flush=True)
     whole = list(log)
     trained.loop.sink = whole.append
-    outcomes = train_house(log, {}, KINDS)
+    outcomes = train_house(read(log), {}, KINDS)
     for outcome in outcomes:
         print(outcome.sentence, flush=True)
         if outcome.promoted is not None:
             trained.promote(outcome.promoted, outcome.content)
+    if given.out:
+        made = [(o.promoted, o.content) for o in outcomes if o.promoted is not None]
+        promotion.save(given.out, made)
     result["training"] = [outcome.sentence for outcome in outcomes]
     result["learnt"], whole = live(trained, whole, given.days)
     print(json.dumps(result["learnt"]), flush=True)

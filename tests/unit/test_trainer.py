@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import pytest
@@ -14,7 +15,8 @@ from contracts.events.system import ConfigLoaded, ModelChecked, ModelPromoted
 from contracts.site import SiteConfig
 from contracts.thermal_model import to_json
 from pems import promotion
-from pems.trainer import by_hand, due, roll_back, train_house
+from pems.nightly import night_of
+from pems.trainer import by_hand, due, read, roll_back, train_house
 from services.forecast.core.load import LoadPredictor
 from services.forecast.core.place import Place
 from services.forecast.core.registry import pack
@@ -55,20 +57,21 @@ def scored(days: float, pinball: float, coverage: float = 0.8) -> Event:
 
 class TestDue:
     def test_a_first_model_is_due_until_one_is_in_force(self) -> None:
-        assert due([], "load")[0] == "full"
-        assert due(answered(0, "a", good=False), "load")[0] == "full"
+        assert due(read([]), "load")[0] == "full"
+        assert due(read(answered(0, "a", good=False)), "load")[0] == "full"
 
     def test_light_by_night_full_by_week(self) -> None:
         log = answered(0, "a")
-        assert due([*log, scored(0.5, 10.0)], "load")[0] == "none"
-        assert due([*log, scored(1.2, 10.0)], "load")[0] == "light"
+        assert due(read([*log, scored(0.5, 10.0)]), "load")[0] == "none"
+        assert due(read([*log, scored(1.2, 10.0)]), "load")[0] == "light"
         log += answered(6.9, "b", "LoadPredictor, refreshed")
-        assert due([*log, scored(7.1, 10.0)], "load")[0] == "full"
+        assert due(read([*log, scored(7.1, 10.0)]), "load")[0] == "full"
 
     def test_scores_that_went_astray_ask_for_a_full_training(self) -> None:
         log = [*answered(0, "a"), scored(1.1, 10.0)]
-        assert due([*log, scored(2.1, 13.0)], "load") == ("full", "pinball 13 is above 1.25 x the usual 10")
-        assert due([*log, scored(2.1, 10.0, coverage=0.5)], "load")[0] == "full"
+        found = due(read([*log, scored(2.1, 13.0)]), "load")
+        assert found == ("full", "pinball 13 is above 1.25 x the usual 10")
+        assert due(read([*log, scored(2.1, 10.0, coverage=0.5)]), "load")[0] == "full"
 
 
 class TestRollBack:
@@ -108,7 +111,7 @@ def test_a_damaged_or_missing_content_is_named(tmp_path) -> None:  # type: ignor
 def test_too_short_a_log_leaves_everything_as_it_is(site: SiteConfig) -> None:
     loaded = ConfigLoaded(kind="site", content_hash=site.content_hash(), site=site)
     log = [make_event("system.config-loaded", "site", loaded, "operator")]
-    outcomes = train_house(log, {})
+    outcomes = train_house(read(log), {})
     assert [o.kind for o in outcomes] == ["thermal", "pv", "load", "price"]
     assert all(o.promoted is None and "left as it is" in o.sentence for o in outcomes)
 
@@ -148,3 +151,13 @@ class TestConsider:
     def test_a_light_training_needs_a_model(self) -> None:
         with pytest.raises(ValueError, match="train fully first"):
             consider("load", load(30), self.place, None, full=False)
+
+
+def test_a_night_begins_at_three_by_the_wall_clock_on_odd_days_too() -> None:
+    zone = ZoneInfo("Europe/Prague")
+    for day in (datetime(2026, 3, 29), datetime(2026, 10, 25), datetime(2026, 1, 14)):
+        start = day.replace(tzinfo=zone).astimezone(UTC)
+        nights = [night_of(start + timedelta(minutes=10 * k), zone) for k in range(6 * 22)]
+        changes = [k for k in range(1, len(nights)) if nights[k] != nights[k - 1]]
+        assert len(changes) == 1
+        assert (start + timedelta(minutes=10 * changes[0])).astimezone(zone).hour == 3

@@ -19,6 +19,8 @@ from services.thermal.core.history import History
 Array = NDArray[np.float64]
 
 STEP_S = 300
+KEEP_DAYS = 90
+"""What identification reads at most; older rows are dropped."""
 LONGEST_HOLD_S = 900
 """A relay's state is taken to hold until the next sample, for this long at most."""
 
@@ -49,6 +51,7 @@ class Recorder:
         slot = int(data.time.timestamp()) // STEP_S
         if data.temperature_c is not None:
             self._temperature.setdefault(data.room, {}).setdefault(slot, data.temperature_c)
+            self._forget(slot)
         before = self._relay.get(data.room)
         if before is not None and data.time < before[0]:
             return
@@ -66,12 +69,22 @@ class Recorder:
             row[1] += edge - begin
             begin = edge
 
+    def _forget(self, slot: int) -> None:
+        """Once a day drop rows that nobody will read."""
+        if slot % (86_400 // STEP_S) != 0:
+            return
+        oldest = slot - KEEP_DAYS * 86_400 // STEP_S
+        for table in (*self._temperature.values(), *self._on_s.values(), self._outdoor, self._ghi):
+            for old in [s for s in table if s < oldest]:
+                del table[old]
+
     def history(self, site: SiteConfig) -> History:
         """All rows from the first to the last sample; raises ValueError when there is none."""
         slots = [slot for rows in self._temperature.values() for slot in rows]
         if not slots:
             raise ValueError("the log holds no room temperature yet")
-        first, last = min(slots), max(slots)
+        last = max(slots)
+        first = max(min(slots), last - KEEP_DAYS * 86_400 // STEP_S)
         epoch = np.arange(first, last + 1, dtype=np.int64) * STEP_S
 
         def column(values: dict[int, float]) -> Array:
