@@ -7,6 +7,7 @@ on; a row of which less than half is confirmed has none. Missing stays missing.
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -74,7 +75,10 @@ class Recorder:
         if slot % (86_400 // STEP_S) != 0:
             return
         oldest = slot - KEEP_DAYS * 86_400 // STEP_S
-        for table in (*self._temperature.values(), *self._on_s.values(), self._outdoor, self._ghi):
+        tables: list[dict[int, Any]] = [
+            *self._temperature.values(), *self._on_s.values(), self._outdoor, self._ghi,
+        ]  # fmt: skip
+        for table in tables:
             for old in [s for s in table if s < oldest]:
                 del table[old]
 
