@@ -24,8 +24,9 @@ from services.forecast.core.series import Dataset, Series, WeatherRuns, weather_
 STEP_S = grid.QUARTER_S
 KEEP_S = {"pv": 60 * DAY_S, "load": 70 * DAY_S, "price": 400 * DAY_S}
 """What the predictors look back at most (`history_days`; prices: the shape of a year ago), rounded up."""
-KEEP_RUNS = 4
-"""Weather runs kept: the newest speaks, the ones before say how much it changed its mind."""
+KEEP_RUNS = 13
+"""Weather runs kept: the newest speaks, the one before says how much it changed its mind, and hourly ones
+of half a day hold the weather of the hours just past, which the predictors' features look back on."""
 DIGITS = {"pv": 1, "load": 1, "price": 3}
 
 

@@ -102,7 +102,7 @@ class TestWeather:
         self, site: SiteConfig
     ) -> None:
         record = Record()
-        for hour in range(-9, 0):
+        for hour in range(-2 * KEEP_RUNS, 0):
             record.take(weather(hour, 100.0 - hour), site)
         assert len(record.runs) == KEEP_RUNS
         record.take(weather(0, 7.0, length=2), site)
