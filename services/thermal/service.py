@@ -91,6 +91,10 @@ class ThermalState(State):
     new_model: bool = False
     announce: bool = False
     """The model in force is new: say so with this tick."""
+    wanted: ModelPromoted | None = None
+    """Promoted before the clock's first tick: looked at with that tick."""
+    check: ModelPromoted | None = None
+    """To be looked at with the event just folded."""
     filter: Filter | None = None
     fresh: dict[str, bool] = {}
     rooms: dict[str, RoomInput] = {}
@@ -115,9 +119,12 @@ class Thermal(Service[ThermalState]):
     name = "thermal"
     state_type = ThermalState
 
+    def needs(self, state: ThermalState) -> Iterable[str]:
+        return () if state.wanted is None else (state.wanted.content_hash,)
+
     def fold(self, state: ThermalState, event: Event) -> None:
         data = event.data
-        state.stepped, state.dynamics = False, None
+        state.stepped, state.dynamics, state.check = False, None, None
         if isinstance(data, ConfigLoaded) and data.site is not None:
             prior = model_of(data.site)
             if not (state.learnt and state.model is not None and _fits(state.model, prior) == ""):
@@ -137,8 +144,14 @@ class Thermal(Service[ThermalState]):
             plan = data.plan
             state.plan_start, state.plan_step_s = plan.start, tuple(plan.step_s)
             state.plan_duty = {room.name: tuple(room.relay) for room in plan.rooms}
+        elif isinstance(data, ModelPromoted) and data.quantity == "thermal":
+            if state.now is None:
+                state.wanted = data
+            else:
+                state.check = data
         elif isinstance(data, Ticked):
             state.announce, state.new_model = state.new_model, False
+            state.check, state.wanted = state.wanted, None
         elif isinstance(data, SweepCompleted):
             _step(state, data.time)
             if state.stepped and _dynamics_due(state, data.time):
@@ -152,16 +165,18 @@ class Thermal(Service[ThermalState]):
             yield Decision("thermal.state-estimated", "house", estimate)
             if state.dynamics is not None:
                 yield Decision("thermal.dynamics-issued", "house", state.dynamics)
-        elif isinstance(data, ModelPromoted) and data.quantity == "thermal":
-            yield from self._check(state, data)
         elif isinstance(data, Ticked) and state.announce and state.model is not None:
             first = ModelIdentified(
                 time=data.time, model=state.model, model_hash=state.model_hash,
                 method="prior from the site file",
             )  # fmt: skip
             yield Decision("thermal.model-identified", "house", first)
+        if state.check is not None and state.now is not None:
+            yield from self._check(state, state.check, state.now)
 
-    def _check(self, state: ThermalState, promoted: ModelPromoted) -> Iterable[Decision]:
+    def _check(
+        self, state: ThermalState, promoted: ModelPromoted, now: datetime
+    ) -> Iterable[Decision]:
         """Read a promoted model; when it cannot be used the one in force stays, and the log says why."""
         digest, model, problem = promoted.content_hash, None, ""
         try:
@@ -175,9 +190,9 @@ class Thermal(Service[ThermalState]):
             quantity="thermal", content_hash=digest, in_force=not problem, problem=problem
         )
         yield Decision("system.model-checked", "thermal", checked)
-        if model is not None and not problem and state.now is not None:
+        if model is not None and not problem:
             identified = ModelIdentified(
-                time=state.now, model=model, model_hash=digest, method=promoted.method
+                time=now, model=model, model_hash=digest, method=promoted.method
             )
             yield Decision("thermal.model-identified", "house", identified)
 

@@ -7,12 +7,16 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pytest
 
+from chassis.loop import Loop
+from chassis.models import name_of
 from chassis.service import Engine
 from contracts.envelope import Event
+from contracts.events.clock import Ticked
 from contracts.events.measurement import OutdoorSampled, RoomSampled, SweepCompleted
-from contracts.events.system import ConfigLoaded
+from contracts.events.system import ConfigLoaded, ModelPromoted
 from contracts.events.weather import WeatherForecastIssued
 from contracts.site import SiteConfig
+from contracts.thermal_model import Provenance, to_json
 from services.thermal.core.from_site import model_of
 from services.thermal.core.recorded import Recorder
 from services.thermal.service import Thermal, _fits, _ghi_w_m2, _outside_c
@@ -73,6 +77,33 @@ class TestModelsOfOtherHouses:
         assert "9000 W" in _fits(model.model_copy(update={"rooms": (strong, *model.rooms[1:])}), model)
         late = model.rooms[0].model_copy(update={"emitter_lag_s": 600.0})
         assert "emitter" in _fits(model.model_copy(update={"rooms": (late, *model.rooms[1:])}), model)
+
+
+def test_a_model_promoted_before_the_clock_starts_comes_into_force_with_the_first_tick(
+    site: SiteConfig,
+) -> None:
+    prior = model_of(site)
+    learnt = prior.model_copy(
+        update={"ground_temperature_c": 9.0, "provenance": Provenance(method="test")}
+    )
+    content = to_json(learnt).encode()
+    promoted = ModelPromoted(
+        quantity="thermal", content_hash=name_of(content), method="test", trained_until=START
+    )
+    loop = Loop("home", [Thermal()])
+    loop.engines[0].service.models = {name_of(content): content}
+    loaded = ConfigLoaded(kind="site", content_hash=site.content_hash(), site=site)
+    loop.say("operator", "system.config-loaded", "site", loaded)
+    loop.say("trainer", "system.model-promoted", "thermal", promoted)
+    state = loop.engines[0].state
+    assert state.model == prior
+    assert list(loop.engines[0].service.needs(state)) == [name_of(content)]
+    loop.say("twin", "clock.ticked", "site", Ticked(time=START, interval_s=60, number=0), START)
+    assert state.model == learnt
+    assert state.model_hash == name_of(content)
+    # a new site file with the same rooms and heaters keeps what was learnt
+    loop.say("operator", "system.config-loaded", "site", loaded)
+    assert state.model == learnt
 
 
 class TestMissingInput:
