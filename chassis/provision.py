@@ -20,6 +20,7 @@ from nats.js.api import (
     ConsumerConfig,
     DeliverPolicy,
     DiscardPolicy,
+    ObjectStoreConfig,
     RetentionPolicy,
     StorageType,
     StoreCompression,
@@ -35,7 +36,7 @@ from contracts.site import SiteConfig
 ACK_WAIT_S = 10
 """How long the broker waits before it delivers again; long work reports progress every 3 s."""
 DUPLICATE_WINDOW_S = 600
-USERS = (*catalog.SERVICES, "twin", "operator", "client", "reader", "miniserver")
+USERS = (*catalog.SERVICES, "twin", "operator", "trainer", "client", "reader", "miniserver")
 
 
 class ProvisioningError(RuntimeError):
@@ -72,6 +73,7 @@ def permissions(user: str, settings: Settings) -> dict[str, Any]:
     """
     site, stream = settings.site, settings.stream
     read = [f"$JS.API.DIRECT.GET.{stream}", f"$JS.API.STREAM.INFO.{stream}"]
+    models = [f"$JS.API.DIRECT.GET.{settings.bucket_stream}"]
     inbox = [f"_INBOX.{user}.>"]
     publish = [*catalog.publish_subjects(user, site)]
     if user == "operator":
@@ -80,7 +82,11 @@ def permissions(user: str, settings: Settings) -> dict[str, Any]:
         return {"publish": [f"loxone.{site}.>"], "subscribe": [f"loxone.{site}.>"]}
     if user == "twin":  # it may look at every consumer, to know when a tick is done
         publish += [f"$JS.API.CONSUMER.LIST.{stream}", *read]
-    elif user in ("client", "reader"):
+    elif user == "trainer":  # the one user that may add models; nobody's model is in force by that
+        publish += [*read, *models, f"$O.{settings.bucket}.C.*", f"$O.{settings.bucket}.M.*"]
+    elif user == "reader":
+        publish += [*read, *models]
+    elif user == "client":
         publish += read
     else:
         publish += [
@@ -89,6 +95,8 @@ def permissions(user: str, settings: Settings) -> dict[str, Any]:
             f"$JS.ACK.{stream}.{user}.>",
             *read,
         ]
+    if user in catalog.BY_TYPE["system.model-promoted"].heard_by:
+        publish += models
     subscribe = list(inbox)
     if user == "gateway":
         publish.append(f"loxone.{site}.>")
@@ -160,7 +168,7 @@ def consumer_config(service: str, settings: Settings, site: SiteConfig) -> Consu
 
 
 async def provision(js: JetStreamContext, settings: Settings, site: SiteConfig) -> None:
-    """Create or adapt the stream and every service's consumer. Safe to repeat."""
+    """Create or adapt the stream, the model store and every service's consumer. Safe to repeat."""
     wanted = stream_config(settings)
     try:
         found = (await js.stream_info(settings.stream)).config
@@ -173,6 +181,12 @@ async def provision(js: JetStreamContext, settings: Settings, site: SiteConfig) 
                 f"stream {settings.stream} exists with other settings: {'; '.join(problems)}. "
                 "The log is never altered: move the old data folder away or correct the code."
             )
+    try:
+        await js.stream_info(settings.bucket_stream)
+    except NotFoundError:
+        await js.create_object_store(
+            settings.bucket, ObjectStoreConfig(storage=StorageType.FILE)
+        )
     for service in catalog.SERVICES:
         await js.add_consumer(settings.stream, consumer_config(service, settings, site))
 

@@ -18,17 +18,21 @@ from typing import Any, TypeVar
 
 from faststream import AckPolicy
 from faststream.nats import JStream, NatsBroker, NatsMessage, PullSub
+from nats.errors import Error as NatsError
+from nats.errors import NoRespondersError
 from nats.js.errors import NotFoundError
 
 from chassis import bus as buses
 from chassis.bus import Bus, Entry, FencedError
+from chassis.models import FolderStore, ModelProblem, Objects, verified
 from chassis.provision import consumer_problems
 from chassis.service import Decision, Engine, Service, State
 from chassis.settings import Settings
 from chassis.snapshots import Snapshots
 from chassis.tracing import Tracing
+from contracts import catalog
 from contracts.envelope import Event, PoisonError, decode, event_id
-from contracts.events.system import Heartbeat, MessageQuarantined
+from contracts.events.system import Heartbeat, MessageQuarantined, ModelPromoted
 
 LOG = logging.getLogger("pems.runner")
 SNAPSHOT_EVERY = 2_000
@@ -50,6 +54,10 @@ class Runner:
         self.stopping = asyncio.Event()
         self.failure: BaseException | None = None
         self.bus: Bus
+        self.objects: Objects
+        self.reads_models = service.name in catalog.BY_TYPE["system.model-promoted"].heard_by
+        self.models = FolderStore(settings.state / "models")
+        service.models = self.models
         self.handled = 0
         self.last_progress = time.monotonic()
         self.last_beat = 0
@@ -72,6 +80,7 @@ class Runner:
         await broker.connect()
         client = broker.config.connection_state.connection
         self.bus = self.service.bus = Bus(client, self.settings)
+        self.objects = Objects(client, self.settings)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.stopping.set)
@@ -135,8 +144,31 @@ class Runner:
                 engine.fold(decode(entry.subject, entry.headers, entry.body, entry.sequence))
             except Exception as error:  # it was quarantined when it came first; go on as then
                 LOG.info("sequence %d is skipped again: %s", entry.sequence, error)
+        for digest in self.service.needs(engine.state):
+            await self._fetch(digest)
         beat = await self.bus.last_on(f"pems.{self.settings.site}.system.{name}.heartbeat")
         self.last_beat = beat.sequence if beat else 0
+
+    async def _fetch(self, digest: str) -> None:
+        """Have a model at hand before it is read. One that is not there, or is damaged, stays so:
+        the service says what it makes of that."""
+        try:
+            verified(self.models, digest)
+            return
+        except ModelProblem:
+            pass
+        while True:
+            try:
+                content = await self.objects.get(digest)
+            except NoRespondersError:
+                return  # there is no store
+            except (NatsError, TimeoutError) as error:  # the broker is away: wait, do not misjudge
+                LOG.info("model %s: %r", digest[:12], error)
+                await asyncio.sleep(PROGRESS_S)
+                continue
+            if content is not None:
+                self.models[digest] = content
+            return
 
     async def _on_message(self, message: NatsMessage) -> None:
         """One message, from delivery to acknowledgement. Never raises: failures end the process."""
@@ -162,6 +194,8 @@ class Runner:
         trigger: Event | None = None
         try:
             trigger = decode(entry.subject, entry.headers, entry.body, entry.sequence)
+            if isinstance(trigger.data, ModelPromoted) and self.reads_models:
+                await self._fetch(trigger.data.content_hash)
             engine.fold(trigger)
             decisions = await self._decide(trigger, raw)
             events = engine.envelop(trigger, decisions)

@@ -8,12 +8,13 @@ the log (devices, files) add ``act``, the only place where the outside world may
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
+from types import MappingProxyType
 from typing import ClassVar, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict
@@ -74,6 +75,8 @@ class Service(Generic[S]):
     heavy: ClassVar[bool] = False
     """Deciding may take seconds: run it beside the event loop."""
     state_type: type[S]
+    models: Mapping[str, bytes] = MappingProxyType({})
+    """Trained models by content hash. What a hash names never changes, so reading is no side effect."""
     bus: Bus | None = None
     """The broker, for services that ``act``; None in the in-process runner."""
 
@@ -83,6 +86,10 @@ class Service(Generic[S]):
 
     def fold(self, state: S, event: Event) -> None:
         """Take one event into the state. Must not decide anything."""
+
+    def needs(self, state: S) -> Iterable[str]:
+        """Hashes of the models that decisions in this state rest on."""
+        return ()
 
     def decide(self, state: S, event: Event) -> Iterable[Decision]:
         """What follows from an event just folded. Must not change the state."""

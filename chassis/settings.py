@@ -48,6 +48,16 @@ class Settings:
         """Name of the site's stream."""
         return stream_name(self.site)
 
+    @property
+    def bucket(self) -> str:
+        """Name of the site's object store of models."""
+        return f"{self.stream}_MODELS"
+
+    @property
+    def bucket_stream(self) -> str:
+        """The stream behind that store."""
+        return f"OBJ_{self.bucket}"
+
     def password(self, user: str) -> str:
         """The broker password of a user, made at first start.
 

@@ -11,13 +11,14 @@ Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 DAYS: tuple[Day, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
 
-def _some(value: tuple[Day, ...]) -> tuple[Day, ...]:
+def some_days(value: tuple[Day, ...]) -> tuple[Day, ...]:
+    """The days as they are; ValueError when there is none."""
     if not value:
         raise ValueError("name at least one day")
     return value
 
 
-Days = Annotated[tuple[Day, ...], AfterValidator(_some)]
+Days = Annotated[tuple[Day, ...], AfterValidator(some_days)]
 
 
 def _quoted(value: object) -> object:

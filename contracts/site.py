@@ -7,15 +7,22 @@ software. ``pems config check`` explains every error with the field and the fix,
 
 from __future__ import annotations
 
-from datetime import datetime, time
+from datetime import date, datetime, time, timedelta
 from hashlib import sha256
 from typing import Annotated, Literal, Self
 from zoneinfo import ZoneInfo, available_timezones
 
-from pydantic import AfterValidator, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from contracts.base import Record
-from contracts.local_time import DAYS, Days, LocalTime
+from contracts.local_time import DAYS, Day, LocalTime, some_days
 from contracts.tariff import Tariff
 from contracts.units import Celsius, EurPerKwh, Fraction, Name, PositiveWatts, StateOfCharge
 from contracts.wishes import HeatingGroup, Load, Phase, Planner, PowerAtCharge
@@ -27,6 +34,15 @@ def _known_zone(value: str) -> str:
     if value not in available_timezones():
         raise ValueError(f"{value!r} is not an IANA time zone; write for example Europe/Prague")
     return value
+
+
+def _wall_clock(value: datetime) -> datetime:
+    if value.tzinfo is not None:
+        raise ValueError('a local time has no offset; write "2026-02-07T10:00"')
+    return value
+
+
+LocalDateTime = Annotated[datetime, AfterValidator(_wall_clock)]
 
 
 class Location(Record):
@@ -52,17 +68,47 @@ class Window(Record):
 
 
 class ComfortPeriod(Record):
-    """A temperature band that holds from a local time on, until the next period of that day."""
+    """A temperature band that holds from a local time on, until the next period of that day.
 
-    days: Days = DAYS
+    On the site's ``holidays`` the periods with ``on_holidays`` hold, or a Sunday's where a profile has none.
+    """
+
+    on_holidays: bool = False
+    days: tuple[Day, ...] = DAYS
     start: Annotated[LocalTime, Field(description="local wall-clock time, HH:MM")]
     low_c: Celsius
     high_c: Celsius
+
+    @field_validator("days")
+    @classmethod
+    def _some_day(cls, value: tuple[Day, ...], info: ValidationInfo) -> tuple[Day, ...]:
+        return value if info.data.get("on_holidays") else some_days(value)
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
         if self.low_c >= self.high_c:
             raise ValueError(f"low_c {self.low_c} must be below high_c {self.high_c}")
+        return self
+
+    def holds_on(self, day: Day | None) -> bool:
+        """Whether the period belongs to a weekday, or (None) to a holiday with periods of its own."""
+        return self.on_holidays if day is None else day in self.days
+
+
+class Absence(Record):
+    """Nobody is there from one local wall-clock time to another: low edges drop to ``away_low_c``.
+
+    What people do not plan is an override (``away``); it does the same for the whole house.
+    """
+
+    start: LocalDateTime
+    end: Annotated[LocalDateTime, Field(description="when it is to be warm again")]
+    rooms: Annotated[tuple[Name, ...], Field(description="all when none is named")] = ()
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.start >= self.end:
+            raise ValueError(f"end {self.end} must be after start {self.start}")
         return self
 
 
@@ -81,6 +127,9 @@ class Room(Record):
     min_off_s: Annotated[int, Field(ge=0, le=86_400, description="shortest time off, s")] = 900
     phase: Annotated[Phase | None, Field(description="none: spread over all three")] = None
     heating_group: Annotated[Name | None, Field(description="shared heat source or line")] = None
+    away_low_c: Annotated[
+        Celsius | None, Field(description="lowest while nobody is there; the site's when not given")
+    ] = None
 
 
 class PvArray(Record):
@@ -201,6 +250,12 @@ class SiteConfig(Record):
     grid: Grid
     tariff: Tariff
     comfort: dict[Name, tuple[ComfortPeriod, ...]]
+    away_low_c: Annotated[Celsius, Field(description="lowest in a room while nobody is there")] = 12.0
+    absences: tuple[Absence, ...] = ()
+    holidays: Annotated[
+        tuple[date, ...],
+        Field(description="local dates that are no working days; pems config holidays lists them"),
+    ] = ()
     comfort_price_eur_per_kh: Annotated[
         float, Field(ge=0, le=100, description="what one K below the band for one hour is worth")
     ] = 0.5
@@ -234,15 +289,20 @@ class SiteConfig(Record):
                     raise ValueError(
                         f"rooms.{room.id}.neighbours: {other!r} is no other room of the house"
                     )
+        for absence in self.absences:
+            for name in absence.rooms:
+                if name not in ids:
+                    raise ValueError(f"absences: {name!r} is no room of the house")
         for name, periods in self.comfort.items():
-            for day in DAYS:
-                starts = [period.start for period in periods if day in period.days]
-                if not starts:
+            for day in (*DAYS, None):
+                starts = [period.start for period in periods if period.holds_on(day)]
+                if not starts and day is not None:
                     raise ValueError(f"comfort.{name}: no period on {day}; add one")
                 if len(set(starts)) < len(starts):
                     twice = next(start for start in starts if starts.count(start) > 1)
                     raise ValueError(
-                        f"comfort.{name}: two periods start at {twice:%H:%M} on {day}; drop one"
+                        f"comfort.{name}: two periods start at {twice:%H:%M} on "
+                        f"{day or 'holidays'}; drop one"
                     )
         return self
 
@@ -259,22 +319,44 @@ class SiteConfig(Record):
         raise KeyError(room_id)
 
     def comfort_band(self, room_id: str, local: datetime) -> tuple[float, float]:
-        """The comfort band of a room at a local time, (low, high) in °C.
+        """The comfort band of a room at a local time, (low, high) in °C; planned absences lower it."""
+        room = self.room(room_id)
+        low, high = self.profile_band(room.comfort, local)
+        wall = local.replace(tzinfo=None)
+        for absence in self.absences:
+            if absence.start <= wall < absence.end and (
+                not absence.rooms or room_id in absence.rooms
+            ):
+                low = min(low, self.away_c(room))
+        return low, high
+
+    def profile_band(self, profile: str, local: datetime) -> tuple[float, float]:
+        """The band of a comfort profile at a local time, (low, high) in °C.
 
         A day's first period reaches back to midnight through the last period of the day before.
         """
-        periods = self.comfort[self.room(room_id).comfort]
+        periods = self.comfort[profile]
         for back in range(8):
-            day = DAYS[(local.weekday() - back) % 7]
+            day = self._comfort_day(local.date() - timedelta(days=back), periods)
             known = [
                 p
                 for p in periods
-                if day in p.days and (back > 0 or p.start <= local.time())
+                if p.holds_on(day) and (back > 0 or p.start <= local.time())
             ]
             if known:
                 latest = max(known, key=lambda p: p.start)
                 return latest.low_c, latest.high_c
         raise AssertionError("unreachable: every day has a period")
+
+    def _comfort_day(self, day: date, periods: tuple[ComfortPeriod, ...]) -> Day | None:
+        """The weekday that counts on a date; None for a holiday with periods of its own."""
+        if day not in self.holidays:
+            return DAYS[day.weekday()]
+        return None if any(period.on_holidays for period in periods) else "sun"
+
+    def away_c(self, room: Room) -> float:
+        """The lowest temperature of a room while nobody is there, °C."""
+        return self.away_low_c if room.away_low_c is None else room.away_low_c
 
     def devices(self) -> tuple[str, ...]:
         """Every commandable device: a relay a room, the battery, each EV."""

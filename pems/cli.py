@@ -41,7 +41,7 @@ def fail(message: object, code: int = 1) -> typer.Exit:
     return typer.Exit(code)
 
 
-WITH_MODELS = {"train", "evaluate", "plan", "scenario"}
+WITH_MODELS = {"train", "evaluate", "model", "plan", "scenario"}
 
 
 def main() -> None:

@@ -12,11 +12,14 @@ import typer
 from rich.live import Live
 
 from contracts.site import SiteConfig
-from pems import config, live, report
+from pems import config, live, promotion, report
 from pems.broker import Ports, free_ports
 from pems.cli import ROOT, Home, Root, Safety, Site, app, config_app, console, fail
 from pems.run import RunningHouse, Stretch, load, new_home, simulate
 
+Models = Annotated[
+    Path | None, typer.Option(help="Folder of models to start with (pems train house --out).")
+]
 SPEED = "max, or simulated seconds a second (60: an hour a minute)"
 
 
@@ -42,6 +45,7 @@ def run(
     seed: Annotated[int, typer.Option(help="Seed of the twin's noise.")] = 7,
     site: Site = config.DEFAULT_SITE,
     safety: Safety = config.DEFAULT_SAFETY,
+    models: Models = None,
     home: Home = None,
     root: Root = ROOT,
 ) -> None:
@@ -53,6 +57,7 @@ def run(
     """
     site_config, limits = load(site, safety)
     house = RunningHouse(root, home or new_home(root), Ports(*free_ports()), site_config, limits)
+    house.models = promotion.load(models) if models is not None else []
     try:
         account = simulate(house, Stretch(scenario, days, _speed(speed), seed), console)
         size = house.log_bytes()
@@ -76,6 +81,7 @@ def up(
     scenario: Annotated[Path | None, typer.Option(help="Scenario folder of the twin.")] = None,
     site: Site = config.DEFAULT_SITE,
     safety: Safety = config.DEFAULT_SAFETY,
+    models: Models = None,
     home: Home = None,
     root: Root = ROOT,
 ) -> None:
@@ -88,6 +94,7 @@ def up(
     house = RunningHouse(
         root, home or root / site_config.site, Ports(), site_config, limits, simulated=twin
     )
+    house.models = promotion.load(models) if models is not None else []
     arguments = None
     if twin:
         arguments = ["--resume"]
@@ -97,7 +104,7 @@ def up(
             arguments += ["--scenario", str(scenario)]
     signal.signal(signal.SIGTERM, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
     try:
-        house.start(arguments)
+        house.start(arguments, trains=True)
         view = live.View(site_config, house.supervisor)
         with Live(view.render(), console=console, refresh_per_second=2, screen=False) as screen:
             live.follow(house, view, screen)
@@ -121,6 +128,19 @@ def check(site: Site = config.DEFAULT_SITE, safety: Safety = config.DEFAULT_SAFE
     for room in found.rooms:
         low, high = found.comfort_band(room.id, now)
         console.print(f"  {room.name:<20} {low:4.1f} to {high:4.1f} °C now", highlight=False)
+
+
+@config_app.command("holidays")
+def list_holidays(
+    year: Annotated[int, typer.Argument(help="Calendar year.")], site: Site = config.DEFAULT_SITE
+) -> None:
+    """Public holidays of the site's country as lines for its `holidays`; add your own days off."""
+    import holidays
+
+    found = config.load_site(site)
+    known = holidays.country_holidays(found.location.country, years=[year])
+    for day, name in sorted(known.items()):
+        print(f"  - {day.isoformat()}  # {name}")
 
 
 @config_app.command("schema")

@@ -14,13 +14,23 @@ import typer
 from rich.progress import track
 from rich.table import Table
 
+from chassis.models import FolderStore
 from chassis.provision import differences, stream_config
 from chassis.settings import Settings
 from chassis.signing import Verifier
 from contracts.envelope import Event, payload
 from contracts.events import command
 from pems.cli import ROOT, Home, Root, console, fail, log_app
-from pems.home import Poison, broker_of, bus_of, find, load_log, read_events
+from pems.home import (
+    Poison,
+    broker_of,
+    bus_of,
+    find,
+    load_log,
+    load_models,
+    models_named,
+    read_events,
+)
 from services.historian.core import archive
 
 TypeFilter = Annotated[
@@ -103,8 +113,9 @@ def export(
     home: Home = None,
     root: Root = ROOT,
 ) -> None:
-    """Write events as JSON lines (CloudEvents structured mode)."""
-    events, _ = load_log(find(root, home))
+    """Write events as JSON lines (CloudEvents structured mode), models they name into a folder beside."""
+    folder = find(root, home)
+    events, _ = load_log(folder)
     written = 0
     with nullcontext(sys.stdout) if str(target) == "-" else target.open("w") as output:
         for event in events:
@@ -115,7 +126,9 @@ def export(
             output.write(json.dumps(structured(event), ensure_ascii=False) + "\n")
             written += 1
     if str(target) != "-":
-        console.print(f"{written} events written", highlight=False)
+        models = load_models(folder, models_named(events))
+        FolderStore(target.with_suffix(".models")).update(models)
+        console.print(f"{written} events and {len(models)} models written", highlight=False)
 
 
 def structured(event: Event) -> dict[str, object]:

@@ -1,20 +1,27 @@
-"""``pems train``, ``pems evaluate``, ``pems plan``, ``pems scenario``: what needs the models.
+"""``pems train``, ``evaluate``, ``model``, ``plan``, ``scenario``: what needs the models.
 
 Imported only when one of them is asked for: the libraries behind them take seconds to load.
 """
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from pydantic import ValidationError
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from chassis.models import verified
+from contracts.events.system import ModelChecked, ModelPromoted
 from contracts.planning import PlanningProblem
 from contracts.site import explain
-from pems.cli import app, console, fail
+from pems import promotion, trainer
+from pems.cli import ROOT, Home, Root, app, console, fail
+from pems.home import broker_of, find, fold_log, load_log, load_models
+from pems.nightly import nights
 from services.forecast import evaluate as forecast_evaluate
 from services.forecast import train as forecast_train
 from services.optimizer.core.checker import check_plan
@@ -33,11 +40,129 @@ for target, sources in (
         target.registered_commands += source.registered_commands
 app.add_typer(evaluate_app, name="evaluate")
 app.add_typer(train_app, name="train")
+model_app = typer.Typer(help="Models of the house: list, promote, roll back.", no_args_is_help=True)
+app.add_typer(model_app, name="model")
 app.registered_commands += [
     typer.models.CommandInfo(name="scenario", callback=command.callback,
                              help="Turn recorded data into a scenario folder.")
     for command in convert.app.registered_commands
 ]  # fmt: skip
+
+
+KIND = "thermal, pv, load or price"
+
+
+@train_app.command("house")
+def train_from_log(
+    kinds: Annotated[
+        list[str] | None, typer.Option("--kind", help=f"{KIND}; all when not given.")
+    ] = None,
+    depth: Annotated[
+        str, typer.Option(help="full (weekly), light (nightly) or auto (what is due).")
+    ] = "auto",
+    out: Annotated[
+        Path | None, typer.Option(help="Write the models here instead of promoting them.")
+    ] = None,
+    every_night: Annotated[
+        bool, typer.Option("--every-night", help="Stay, and train at three each night of the log's clock.")
+    ] = False,
+    home: Home = None,
+    root: Root = ROOT,
+) -> None:
+    """Train from the house's own log; what beats the model in use on the last days is put in force.
+
+    By hand, or every night as `pems up` has it; it runs beside the house, not in it.
+    """
+    if depth not in ("full", "light", "auto"):
+        raise typer.BadParameter("depth is full, light or auto")
+    wanted = kinds or list(trainer.KINDS)
+    if unknown := sorted(set(wanted) - set(trainer.KINDS)):
+        raise typer.BadParameter(f"{', '.join(unknown)}: a kind is {KIND}")
+    folder = find(root, home)
+    if every_night:
+        asyncio.run(nights(folder, lambda: _train_once(folder, wanted, depth, out)))
+    else:
+        _train_once(folder, wanted, depth, out)
+
+
+def _train_once(folder: Path, wanted: list[str], depth: str, out: Path | None) -> None:
+    past = trainer.Past()
+    fold_log(folder, past.take)
+    with Progress(
+        TextColumn("training {task.description:<8}"), BarColumn(bar_width=40),
+        TimeElapsedColumn(), console=console, transient=True,
+    ) as bar:  # fmt: skip
+        task = bar.add_task("", total=len(wanted))
+
+        def progress(kind: str) -> None:
+            bar.update(task, description=kind, advance=1 if bar.tasks[0].description else 0)
+
+        models = load_models(folder, past.in_force.values())
+        outcomes = trainer.train_house(past, models, wanted, depth, progress)
+    made = [(o.promoted, o.content) for o in outcomes if o.promoted is not None]
+    if out is not None:
+        promotion.save(out, made)
+    elif made:
+        with broker_of(folder) as settings:
+            for promoted, content in made:
+                promotion.promote_now(settings, promoted, content)
+    for outcome in outcomes:
+        console.print(outcome.sentence, highlight=False)
+
+
+@model_app.command("list")
+def model_list(home: Home = None, root: Root = ROOT) -> None:
+    """Every promotion on the log, and whether it came into force."""
+    events, _ = load_log(find(root, home))
+    table = Table(header_style="bold")
+    for name in ("sequence", "kind", "model", "score", "answer", "why"):
+        table.add_column(name)
+    answers = {e.cause: e.data for e in events if isinstance(e.data, ModelChecked)}
+    for event in events:
+        if isinstance(event.data, ModelPromoted):
+            data, answer = event.data, answers.get(event.id)
+            said = "none yet" if answer is None else answer.problem or "in force"
+            score = "-" if data.score is None else f"{data.score:g}"
+            table.add_row(str(event.sequence), data.quantity, data.content_hash[:12], score, said,
+                          data.reason)  # fmt: skip
+    console.print(table, highlight=False)
+
+
+@model_app.command("promote")
+def model_promote(
+    kind: Annotated[str, typer.Argument(help=KIND)],
+    file: Annotated[Path, typer.Argument(help="Model file of `pems train`.")],
+    home: Home = None,
+    root: Root = ROOT,
+) -> None:
+    """Put a model file into the house's store and into force, whatever its score."""
+    folder = find(root, home)
+    try:
+        promoted, content = trainer.by_hand(kind, file.read_bytes())
+    except ValueError as error:
+        raise fail(f"{file}: {error}") from error
+    with broker_of(folder) as settings:
+        sequence = promotion.promote_now(settings, promoted, content)
+    console.print(f"{kind}: model {promoted.content_hash[:12]} promoted at sequence {sequence}")
+
+
+@model_app.command("roll-back")
+def model_roll_back(
+    kind: Annotated[str, typer.Argument(help=KIND)], home: Home = None, root: Root = ROOT
+) -> None:
+    """Promote the model again that was in force before the present one."""
+    folder = find(root, home)
+    events, _ = load_log(folder)
+    try:
+        promoted = trainer.roll_back(events, kind)
+        content = verified(
+            load_models(folder, [promoted.content_hash]), promoted.content_hash
+        )
+    except ValueError as error:
+        raise fail(error) from error
+    with broker_of(folder) as settings:
+        promotion.promote_now(settings, promoted, content)
+    console.print(f"{kind}: back to {promoted.content_hash[:12]}")
 
 
 @app.command()

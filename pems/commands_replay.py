@@ -12,7 +12,7 @@ from rich.tree import Tree
 
 from chassis.signing import Verifier
 from pems.cli import ROOT, Home, Root, app, console, fail
-from pems.home import find, load_log
+from pems.home import find, load_log, load_models, models_named
 
 if TYPE_CHECKING:
     from pems.replay import Outcome
@@ -44,6 +44,7 @@ def replay_command(
             Verifier.from_file(folder / "verify-key"),
             since=_utc(since),
             until=_utc(until),
+            models=load_models(folder, models_named(events)),
             progress=lambda done: bar.update(task, completed=done) if done % 50 == 0 else None,
         )
     _print(outcome, len(poison))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -15,8 +15,10 @@ from nats.errors import Error as NatsError
 
 from chassis import bus as buses
 from chassis.bus import Bus
+from chassis.models import FolderStore, ModelProblem, Objects, verified
 from chassis.settings import Settings
 from contracts.envelope import Event, PoisonError, decode
+from contracts.events.system import ModelPromoted
 from pems.broker import Broker, Ports, free_ports
 
 LAST = "last"
@@ -128,6 +130,19 @@ async def read_events(
             yield Poison(entry.sequence, entry.subject, str(error))
 
 
+def fold_log(home: Path, take: Callable[[Event], None]) -> None:
+    """Hand every event of a folder's log to ``take``, in order; nothing is kept."""
+
+    async def fold(settings: Settings) -> None:
+        async with bus_of(settings) as bus:
+            async for item in read_events(bus):
+                if isinstance(item, Event):
+                    take(item)
+
+    with broker_of(home) as settings:
+        asyncio.run(fold(settings))
+
+
 def load_log(home: Path) -> tuple[list[Event], list[Poison]]:
     """The whole log of a folder."""
 
@@ -144,3 +159,35 @@ def load_log(home: Path) -> tuple[list[Event], list[Poison]]:
             return asyncio.run(load(settings))
         except NatsError as error:
             raise ConnectionError(f"the log of {home} cannot be read: {error!r}") from error
+
+
+def models_named(events: Iterable[Event]) -> set[str]:
+    """Hashes of the models that a log promotes."""
+    return {e.data.content_hash for e in events if isinstance(e.data, ModelPromoted)}
+
+
+def load_models(home: Path, names: Iterable[str]) -> dict[str, bytes]:
+    """Models by hash: from the folder's copies, else from its broker's store.
+
+    One that is nowhere is left out; replay then shows whether a decision had needed it.
+    """
+    names = set(names)
+    copies, found = FolderStore(home / "models"), {}
+    for name in sorted(names):
+        try:
+            found[name] = verified(copies, name)
+        except ModelProblem:
+            continue
+
+    async def fetch(settings: Settings) -> None:
+        async with bus_of(settings) as bus:
+            objects = Objects(bus.client, settings)
+            for name in sorted(names - found.keys()):
+                content = await objects.get(name)
+                if content is not None:
+                    found[name] = content
+
+    if names - found.keys():
+        with broker_of(home) as settings:
+            asyncio.run(fetch(settings))
+    return found

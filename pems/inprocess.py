@@ -7,7 +7,7 @@ as the real devices keep them: when one runs out, the device's own rule takes ov
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, MutableMapping, Sequence
 from typing import Any
 
 from chassis.loop import Loop
@@ -16,7 +16,7 @@ from chassis.signing import Signer, Verifier
 from contracts.envelope import Event
 from contracts.events.clock import Ticked
 from contracts.events.price import PricesPublished
-from contracts.events.system import ConfigLoaded, config_hash
+from contracts.events.system import ConfigLoaded, ModelPromoted, config_hash
 from contracts.events.weather import WeatherForecastIssued
 from contracts.site import SiteConfig
 from services.dispatcher.service import Dispatcher
@@ -149,6 +149,7 @@ class Simulation:
         sink: Callable[[Event], None] | None = None,
         services: Sequence[Service[Any]] | None = None,
         mode: str = "simulated",
+        models: MutableMapping[str, bytes] | None = None,
     ) -> None:
         self.site, self.scenario = site, scenario
         self.house = House.warmed(site, scenario, seed, scenario.start)
@@ -159,6 +160,9 @@ class Simulation:
         chain = services or [
             Forecast(), Thermal(), Optimizer(), Dispatcher(), Safety(signer), Historian(),
         ]  # fmt: skip
+        self.models: MutableMapping[str, bytes] = {} if models is None else models
+        for service in chain:
+            service.models = self.models
         self.loop = Loop(site.site, [gateway, *chain], mode, sink)
         self.number = 0
         Limits.from_dict(safety)
@@ -168,6 +172,13 @@ class Simulation:
         ):
             self.loop.say("operator", "system.config-loaded", kind, config, scenario.start)
         self._tick(scenario.start, TICK_S)
+
+    def promote(self, promoted: ModelPromoted, content: bytes) -> None:
+        """Put a model into the store and into force, as the trainer does it on the broker."""
+        self.models[promoted.content_hash] = content
+        self.loop.say(
+            "trainer", "system.model-promoted", promoted.quantity, promoted, self.house.time
+        )
 
     def _tick(self, now: dt.datetime, interval_s: int) -> None:
         tick = Ticked(time=now, interval_s=interval_s, number=self.number)

@@ -8,7 +8,7 @@ recorded signature is checked against the public key instead.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -35,9 +35,17 @@ class Unsigned:
         return verdict
 
 
-def pure_services() -> list[Service[Any]]:
-    """Every service whose decisions follow from the log alone; the gateway's are observations."""
-    return [Forecast(), Thermal(), Optimizer(), Dispatcher(), Safety(Unsigned()), Historian()]
+def pure_services(models: Mapping[str, bytes] | None = None) -> list[Service[Any]]:
+    """Every service whose decisions follow from the log and the models that it names by hash.
+
+    The gateway's are observations and not among them.
+    """
+    services: list[Service[Any]] = [
+        Forecast(), Thermal(), Optimizer(), Dispatcher(), Safety(Unsigned()), Historian(),
+    ]  # fmt: skip
+    for service in services:
+        service.models = models or {}
+    return services
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +90,7 @@ def replay(
     since: datetime | None = None,
     until: datetime | None = None,
     progress: Callable[[int], None] = lambda done: None,
+    models: Mapping[str, bytes] | None = None,
 ) -> Outcome:
     """Compare until the first difference.
 
@@ -90,6 +99,7 @@ def replay(
     events : the log from its beginning, in order
     since, until : compare only decisions in this span; everything before is folded all the same
     progress : called with the number of events done
+    models : trained models by content hash, as they lie in the house's store
     """
     by_id = {event.id: event for event in events}
     recorded: dict[tuple[str, int], dict[str, Event]] = defaultdict(dict)
@@ -97,7 +107,7 @@ def replay(
     for event in events:
         recorded[event.source, event.as_of][event.id] = event
         handled[event.source] = max(handled[event.source], event.as_of)
-    engines = [Engine(service) for service in (services or pure_services())]
+    engines = [Engine(service) for service in (services or pure_services(models))]
     outcome = Outcome()
     for event in events:
         outcome.events += 1

@@ -18,15 +18,16 @@ from chassis.settings import Settings
 from contracts import catalog
 from contracts.envelope import Event, decode, event_id
 from contracts.events.clock import Ticked
-from contracts.events.system import ConfigLoaded, config_hash
+from contracts.events.system import ConfigLoaded, ModelPromoted, config_hash
 from contracts.site import SiteConfig
 from pems import config
 from pems.broker import Broker, Ports, free_ports
 from pems.home import House, bus_of, remember
 from pems.processes import PROCESSES, Supervisor
+from pems.promotion import promote
 from services.historian.core.account import Account
 
-SERVICES = [row.name for row in PROCESSES if row.name != "twin"]
+SERVICES = [row.name for row in PROCESSES if row.name not in ("twin", "trainer")]
 POLL_S = 0.5
 
 
@@ -60,6 +61,8 @@ class RunningHouse:
             otlp_url=os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT", ""),
         )  # fmt: skip
         remember(root, self.home, House(site.site, ports.nats, ports.mqtt, ports.monitor))
+        self.models: list[tuple[ModelPromoted, bytes]] = []
+        """Promoted at the start, unless they were before."""
         self.broker = Broker(self.settings, ports)
         environment = {
             "PEMS_SITE": site.site,
@@ -81,13 +84,17 @@ class RunningHouse:
             }
         self.supervisor = Supervisor(environment, self.home / "logs")
 
-    def start(self, twin_arguments: list[str] | None) -> None:
-        """Broker, provisioning, configuration, services; the twin when it has arguments."""
+    def start(self, twin_arguments: list[str] | None, trains: bool = False) -> None:
+        """Broker, provisioning, configuration, services; twin and trainer when they are wanted."""
         self.broker.start()
         assert_durable(self.broker.monitor_url)
         asyncio.run(prepare(self.settings, self.site, self.safety))
+        for promoted, content in self.models:
+            asyncio.run(promote(self.settings, promoted, content))
         names = SERVICES + (["twin"] if twin_arguments is not None else [])
-        self.supervisor.start(names, {"twin": twin_arguments or []})
+        names += ["trainer"] if trains else []
+        trainer = ["train", "house", "--every-night", "--home", str(self.home)]
+        self.supervisor.start(names, {"twin": twin_arguments or [], "trainer": trainer})
 
     def stop(self) -> None:
         """Services first, then the broker."""

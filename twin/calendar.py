@@ -1,4 +1,4 @@
-"""Local wall-clock time of UTC instants, and the comfort band of every room over the week."""
+"""Local wall-clock time of UTC instants, and the comfort band of every room along it."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ import datetime as dt
 from zoneinfo import ZoneInfo
 
 import numpy as np
+from numpy.typing import NDArray
 
-from contracts.local_time import DAYS
 from contracts.site import SiteConfig
 from twin.tables import FloatArray, IntArray
+
+BoolArray = NDArray[np.bool_]
 
 WEEK_MINUTES = 7 * 24 * 60
 
@@ -46,34 +48,57 @@ def minute_of_week(local_s: IntArray) -> IntArray:
     return np.asarray((local_s // 60 + 3 * 1440) % WEEK_MINUTES, dtype=np.int64)
 
 
-def comfort_week(site: SiteConfig) -> tuple[FloatArray, FloatArray]:
-    """Low and high edge of every room's comfort band, shape (10080, rooms), degC.
+def comfort(site: SiteConfig, local_s: IntArray) -> tuple[FloatArray, FloatArray]:
+    """Low and high edge of every room's comfort band at local times, shape (n, rooms), degC.
 
-    Row m is local minute m of the week. Agrees with `SiteConfig.comfort_band` (tested).
+    `SiteConfig.comfort_band`, minute by minute and vectorised (tested to agree).
     """
-    profiles = {}
-    for name, periods in site.comfort.items():
-        low = np.full(WEEK_MINUTES, np.nan)
-        high = np.full(WEEK_MINUTES, np.nan)
-        for period in periods:
-            for day in period.days:
-                minute = DAYS.index(day) * 1440 + period.start.hour * 60 + period.start.minute
-                low[minute], high[minute] = period.low_c, period.high_c
-        set_at = np.where(np.isnan(low), -1, np.arange(WEEK_MINUTES))
-        latest = np.maximum.accumulate(set_at)
-        latest[latest < 0] = set_at.max()  # Monday's first minutes reach back to Sunday
-        profiles[name] = (low[latest], high[latest])
-    lows = np.stack([profiles[room.comfort][0] for room in site.rooms], axis=1)
-    highs = np.stack([profiles[room.comfort][1] for room in site.rooms], axis=1)
-    return lows, highs
+    days, of_day = np.unique(local_s // 86_400, return_inverse=True)
+    minute = local_s % 86_400 // 60
+    low, high = (np.empty((len(local_s), len(site.rooms))) for _ in range(2))
+    bands: dict[str, tuple[FloatArray, FloatArray]] = {}
+    for name in sorted({room.comfort for room in site.rooms}):
+        table = np.stack([_profile_day(site, name, int(day)) for day in days])
+        bands[name] = (table[of_day, minute, 0], table[of_day, minute, 1])
+    for column, room in enumerate(site.rooms):
+        low[:, column], high[:, column] = bands[room.comfort]
+        for absence in site.absences:
+            if absence.rooms and room.id not in absence.rooms:
+                continue
+            away = (local_s >= _wall_s(absence.start)) & (local_s < _wall_s(absence.end))
+            low[away, column] = np.minimum(low[away, column], site.away_c(room))
+    return low, high
 
 
-def look_ahead_max(week: FloatArray, minutes: int) -> FloatArray:
-    """The highest value from now to `minutes` later, around the week, shape of `week`."""
-    result = week.copy()
+def _profile_day(site: SiteConfig, profile: str, day: int) -> FloatArray:
+    """(1440, 2) band of a profile by local minute of one local day (days since 1970-01-01)."""
+    midnight = dt.datetime(1970, 1, 1) + dt.timedelta(days=day)
+    starts = {0} | {p.start.hour * 60 + p.start.minute for p in site.comfort[profile]}
+    result = np.empty((1440, 2))
+    for minute in sorted(starts):
+        result[minute:] = site.profile_band(profile, midnight + dt.timedelta(minutes=minute))
+    return result
+
+
+def _wall_s(local: dt.datetime) -> int:
+    return int((local - dt.datetime(1970, 1, 1)).total_seconds())
+
+
+def all_away(site: SiteConfig, local_s: IntArray) -> BoolArray:
+    """Where a planned absence empties the whole house, shape (n,)."""
+    away = np.zeros(len(local_s), dtype=np.bool_)
+    for absence in site.absences:
+        if not absence.rooms:
+            away |= (local_s >= _wall_s(absence.start)) & (local_s < _wall_s(absence.end))
+    return away
+
+
+def look_ahead_max(values: FloatArray, steps: int) -> FloatArray:
+    """The highest value from each row to `steps` rows later, shape (n - steps, ...)."""
+    result = values
     reach = 1
-    while reach <= minutes:  # doubling: the maximum over 1, 2, 4, ... rows
-        step = min(reach, minutes + 1 - reach)
-        result = np.maximum(result, np.roll(result, -step, axis=0))
+    while reach <= steps:  # doubling: the maximum over 1, 2, 4, ... rows
+        step = min(reach, steps + 1 - reach)
+        result = np.maximum(result[:-step], result[step:])
         reach += step
     return result

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from contracts.site import SiteConfig
-from twin.calendar import comfort_week, local_seconds, look_ahead_max, minute_of_week
+from twin.calendar import all_away, comfort, local_seconds, look_ahead_max, minute_of_week
 from twin.forecast_errors import ar1
 from twin.rooms import GLASS_GAIN, ground_c
 from twin.scenario import Scenario
@@ -59,9 +59,8 @@ class Drivers:
 
     def __init__(self, site: SiteConfig, scenario: Scenario, seed: int) -> None:
         self.site, self.scenario, self.seed = site, scenario, seed
-        self._low, self._high = comfort_week(site)
-        self._setpoint = look_ahead_max(self._low, PREHEAT_MINUTES)
-        self._occupied = self._low > self._low.min(axis=0) + 0.1
+        lowest = {name: min(p.low_c for p in row) for name, row in site.comfort.items()}
+        self._lowest = np.array([lowest[room.comfort] for room in site.rooms])
         weather = scenario.weather
         place = site.location
         self._clear = clear_ghi_means(
@@ -107,6 +106,10 @@ class Drivers:
             pv = np.clip(pv, 0.0, site.inverter.ac_limit_w)
         local = local_seconds(times, site.location.zone)
         week = minute_of_week(local)
+        after = times[-1] + MINUTE_S * (1 + np.arange(PREHEAT_MINUTES, dtype=np.int64))
+        seen = np.concatenate([local, local_seconds(after, site.location.zone)])
+        low, high = comfort(site, seen)
+        setpoint, low, high = look_ahead_max(low, PREHEAT_MINUTES), low[:len(times)], high[:len(times)]
         load = self._base_load(number, times)
         noise = self._rng(32, number)
         count = len(site.rooms)
@@ -122,12 +125,12 @@ class Drivers:
             pv_w=pv,
             base_load_w=load,
             sun_w=self._window_sun(sky),
-            gain_w=self._gains(number, local, week, load),
+            gain_w=self._gains(number, local, week, load, low),
             opened=self._openings(number, local, week),
             sensor_error_c=SENSOR_NOISE_C * wander,
-            setpoint_c=self._setpoint[week],
-            low_c=self._low[week],
-            high_c=self._high[week],
+            setpoint_c=setpoint,
+            low_c=low,
+            high_c=high,
         )
 
     def _ghi(self, number: int, middle: IntArray, clear: FloatArray) -> FloatArray:
@@ -165,7 +168,9 @@ class Drivers:
                 sun[:, column] += window.area_m2 * through[window.azimuth_deg]
         return sun
 
-    def _gains(self, number: int, local: IntArray, week: IntArray, load: FloatArray) -> FloatArray:
+    def _gains(
+        self, number: int, local: IntArray, week: IntArray, load: FloatArray, low: FloatArray
+    ) -> FloatArray:
         """Heat of people and appliances, W, shape (n, rooms).
 
         People sit where the comfort profile expects them (band above the room's lowest), spread
@@ -181,10 +186,10 @@ class Drivers:
             weekend, np.array(AT_HOME_WEEKEND)[hour], np.array(AT_HOME_WORKDAY)[hour]
         )
         extra = rng.choice([-1, 0, 0, 0, 1], size=hours)[hour_of]
-        people = np.maximum(present + extra, 0)
+        people = np.where(all_away(self.site, local), 0, np.maximum(present + extra, 0))
         taste = rng.gamma(0.8, 1.0, size=(hours, count))[hour_of]
         area = np.array([room.floor_area_m2 for room in self.site.rooms])
-        weight = np.where(self._occupied[week], area, 0.02 * area) * taste + 1e-6
+        weight = np.where(low > self._lowest + 0.1, area, 0.02 * area) * taste + 1e-6
         weight /= weight.sum(axis=1, keepdims=True)
         fixed = np.random.default_rng([self.seed, 36]).gamma(0.7, 1.0, size=count) * area + 1e-6
         appliances = APPLIANCE_HEAT_SHARE * load[:, None] * (fixed / fixed.sum())

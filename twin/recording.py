@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from contracts.site import SiteConfig
-from twin.calendar import comfort_week, epoch_s, local_seconds, minute_of_week
+from twin.calendar import comfort, epoch_s, local_seconds
 from twin.house import House
 from twin.scenario import Scenario
 from twin.state import OWN_RULES, Actuation, Observation
@@ -100,8 +100,7 @@ def plot_days(
     when = [dt.datetime.fromtimestamp(int(t), zone) for t in recording.times_s]
     ids = [room.id for room in site.rooms]
     chosen = [room for room in rooms if room in ids] or ids[:4]
-    low, high = comfort_week(site)
-    week = minute_of_week(local_seconds(recording.times_s - 60, zone))
+    low, high = comfort(site, local_seconds(recording.times_s - 60, zone))
 
     figure = Figure(figsize=(13, 4 + 2.0 * (len(chosen) + 2)), layout="constrained")
     FigureCanvasAgg(figure)
@@ -118,7 +117,7 @@ def plot_days(
     for axis, room in zip(room_axes, chosen, strict=True):
         column = ids.index(room)
         axis.fill_between(
-            when, low[week, column], high[week, column], color="tab:green", alpha=0.12
+            when, low[:, column], high[:, column], color="tab:green", alpha=0.12
         )
         axis.plot(when, recording.floor_c[:, column], color="tab:red", lw=0.8, label="floor")
         axis.plot(when, recording.air_c[:, column], color="black", lw=1.2, label="air")

@@ -33,6 +33,8 @@ class ForecastIssued(Record):
     flags: tuple[str, ...] = ()
     because: tuple[str, ...] = ()
     """Ids of the events it rests on."""
+    model_hash: str = ""
+    """Content hash of the learnt model, empty for a method that needs none."""
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -42,3 +44,33 @@ class ForecastIssued(Record):
             if not low <= middle <= high:
                 raise ValueError(f"step {i}: p10 <= p50 <= p90 is broken: {low}, {middle}, {high}")
         return self
+
+
+class LeadScores(Record):
+    """How forecasts of one range of lead times did, in the unit of the quantity."""
+
+    n: Annotated[int, Field(ge=1, description="steps compared")]
+    rmse: Annotated[float, Field(ge=0, description="of the median")]
+    mae: Annotated[float, Field(ge=0, description="of the median")]
+    bias: Annotated[float, Field(description="median less truth, mean")]
+    pinball: Annotated[float, Field(ge=0, description="mean over P10, P50, P90")]
+    coverage_80: Annotated[
+        float | None, Field(ge=0, le=1, description="share of truths from P10 to P90")
+    ] = None
+
+
+class AccuracyScored(Record):
+    """What the forecasts issued from ``since`` to ``until`` turned out to be worth.
+
+    Steps that the market had published and PV steps with the sun down do not count. Keys of
+    ``by_lead`` are bounds in hours, as in ``0-6h``.
+    """
+
+    quantity: Quantity
+    time: UtcTime
+    since: UtcTime
+    until: UtcTime
+    issues: Annotated[int, Field(ge=1)]
+    by_lead: dict[str, LeadScores]
+    model_hash: str = ""
+    """The learnt model behind them, empty when none or several were in force."""

@@ -30,6 +30,8 @@ class PlanComputed(Record):
     overrides: tuple[str, ...] = ()
     """Ids of the overrides it was made around."""
     inputs: PlanInputs | None = None
+    models: dict[Name, str] = {}
+    """Content hashes of the models it rests on: ``thermal``, and ``pv``, ``load``, ``price`` where learnt."""
 
 
 class LadderDescended(Record):

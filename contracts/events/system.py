@@ -54,6 +54,20 @@ class ModelPromoted(Record):
     trained_until: UtcTime
     score: Annotated[float | None, Field(description="out-of-sample, see metric")] = None
     metric: str = ""
+    reason: str = ""
+    """Why: what it was compared with on which days, or who rolled back."""
+
+
+class ModelChecked(Record):
+    """A service has fetched a promoted model by its hash: it is in force, or why it is not.
+
+    A missing, damaged or unfitting model leaves the previous one in force.
+    """
+
+    quantity: Literal["pv", "load", "price", "thermal"]
+    content_hash: str
+    in_force: bool
+    problem: str = ""
 
 
 class Heartbeat(Record):

@@ -1,9 +1,8 @@
-"""Files of the commands: recorded series as CSV, site files, and a folder as a model store."""
+"""Files of the commands: recorded series as CSV and site files."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, MutableMapping
 from pathlib import Path
 
 import numpy as np
@@ -118,43 +117,3 @@ def _number(column: pd.Series, name: str) -> FloatArray:
         return pd.to_numeric(column).to_numpy(dtype=np.float64)
     except (ValueError, TypeError) as error:
         raise ValueError(f"{name}: {error}; give numbers, empty where missing") from error
-
-
-class FolderStore(MutableMapping[str, bytes]):
-    """A folder that behaves like a dict of bytes; writes are atomic (written aside, then renamed)."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def _path(self, key: str) -> Path:
-        path = (self.folder / key).resolve()
-        if self.folder.resolve() not in path.parents:
-            raise KeyError(key)
-        return path
-
-    def __getitem__(self, key: str) -> bytes:
-        try:
-            return self._path(key).read_bytes()
-        except (FileNotFoundError, IsADirectoryError) as error:
-            raise KeyError(key) from error
-
-    def __setitem__(self, key: str, value: bytes) -> None:
-        path = self._path(key)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        aside = path.with_name(path.name + ".part")
-        aside.write_bytes(value)
-        aside.replace(path)
-
-    def __delitem__(self, key: str) -> None:
-        try:
-            self._path(key).unlink()
-        except FileNotFoundError as error:
-            raise KeyError(key) from error
-
-    def __iter__(self) -> Iterator[str]:
-        for path in sorted(self.folder.rglob("*")):
-            if path.is_file() and path.suffix != ".part":
-                yield path.relative_to(self.folder).as_posix()
-
-    def __len__(self) -> int:
-        return sum(1 for _ in self)

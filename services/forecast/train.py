@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from chassis.models import FolderStore
 from services.forecast.core.calendar import DAY_S
 from services.forecast.core.place import Place
 from services.forecast.core.predictor import Predictor
@@ -19,7 +20,7 @@ from services.forecast.core.rolling import make_predictor, rolling_origin
 from services.forecast.core.scores import score
 from services.forecast.core.series import Dataset
 from services.forecast.evaluate import daily_issues, duration_s, instant
-from services.forecast.files import FolderStore, read_dataset, read_place
+from services.forecast.files import read_dataset, read_place
 
 app = typer.Typer(
     no_args_is_help=True,

@@ -138,6 +138,10 @@ class Optimizer(Service[OptimizerState]):
                 because=tuple(state.events[name] for name in sorted(state.events)),
                 overrides=tuple(sorted(state.overrides)),
                 inputs=inputs_of(problem),
+                models={
+                    "thermal": state.dynamics.model_hash,
+                    **{q: f.model_hash for q, f in state.forecasts.items() if f.model_hash},
+                },
             ),
         )
         rungs = [step.split(":")[0] for step in computed.steps_down] + [computed.rung]

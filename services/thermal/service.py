@@ -1,7 +1,9 @@
 """The thermal service: what every room is at, and how it will answer to heat.
 
 After each sweep of the gateway it updates a Kalman filter of the whole house with the heating that
-the read-back confirms. Once an hour it hands the planner linear dynamics on the planner's grid.
+the read-back confirms. Once an hour it hands the planner linear dynamics on the planner's grid. It
+starts from the site file's prior; a promoted model is fetched by its hash, put on the log whole
+(`thermal.model-identified`) and comes into force when it is read there, the filter's state kept.
 """
 
 from __future__ import annotations
@@ -15,13 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer
 
+from chassis.models import verified
 from chassis.service import Decision, Service, State
 from contracts import grid
 from contracts.envelope import Event
 from contracts.events.clock import Ticked
 from contracts.events.measurement import OutdoorSampled, RoomSampled, SweepCompleted
 from contracts.events.plan import PlanComputed
-from contracts.events.system import ConfigLoaded
+from contracts.events.system import ConfigLoaded, ModelChecked, ModelPromoted
 from contracts.events.thermal import (
     DynamicsIssued,
     ModelIdentified,
@@ -31,22 +34,26 @@ from contracts.events.thermal import (
     StepGains,
 )
 from contracts.events.weather import WeatherForecastIssued
-from contracts.thermal_model import HouseModel, content_hash
+from contracts.thermal_model import HouseModel, content_hash, from_json
 from services.thermal.core.filter import (
     FilterState,
     StepInputs,
     filter_step,
     initial_state,
     room_estimates,
+    transfer_state,
 )
 from services.thermal.core.from_site import model_of
 from services.thermal.core.gains import gains_by_room
 from services.thermal.core.planner_view import room_views
 from services.thermal.core.predict import Forecast
+from services.thermal.core.solar import clear_sky_ghi, sun_path
 
 STEP_S = 300
 DYNAMICS_S = 3_600
 LONGEST_GAP_S = 6 * 3_600
+OUTDOOR_MAX_AGE = timedelta(hours=1)
+PRIOR_METHOD = "prior"
 REFERENCE_DUTY = 0.3
 """Heating assumed beyond any plan, for the neighbours' influence only."""
 
@@ -55,6 +62,7 @@ class RoomInput(BaseModel):
     """A room since the last filter step."""
 
     temperature_c: float | None = None
+    at: datetime | None = None
     event: str = ""
     relay_on: bool | None = None
     since: datetime | None = None
@@ -78,15 +86,22 @@ class ThermalState(State):
 
     model: HouseModel | None = None
     model_hash: str = ""
+    learnt: bool = False
+    """The model in force was identified from history, not drawn from the site file."""
     new_model: bool = False
     announce: bool = False
     """The model in force is new: say so with this tick."""
+    wanted: ModelPromoted | None = None
+    """Promoted before the clock's first tick: looked at with that tick."""
+    check: ModelPromoted | None = None
+    """To be looked at with the event just folded."""
     filter: Filter | None = None
     fresh: dict[str, bool] = {}
     rooms: dict[str, RoomInput] = {}
     outdoor_c: float | None = None
     outdoor_at: datetime | None = None
     ghi_w_m2: float | None = None
+    ghi_at: datetime | None = None
     weather: WeatherForecastIssued | None = None
     weather_event: str = ""
     plan_start: datetime | None = None
@@ -104,28 +119,39 @@ class Thermal(Service[ThermalState]):
     name = "thermal"
     state_type = ThermalState
 
+    def needs(self, state: ThermalState) -> Iterable[str]:
+        return () if state.wanted is None else (state.wanted.content_hash,)
+
     def fold(self, state: ThermalState, event: Event) -> None:
         data = event.data
-        state.stepped, state.dynamics = False, None
+        state.stepped, state.dynamics, state.check = False, None, None
         if isinstance(data, ConfigLoaded) and data.site is not None:
-            state.model = model_of(data.site)
-            state.model_hash = content_hash(state.model)
-            state.filter = None
-            state.new_model = True
+            prior = model_of(data.site)
+            if not (state.learnt and state.model is not None and _fits(state.model, prior) == ""):
+                state.model, state.model_hash = prior, content_hash(prior)
+                state.filter, state.learnt, state.new_model = None, False, True
+        elif isinstance(data, ModelIdentified):
+            _adopt(state, data)
         elif isinstance(data, RoomSampled):
             _sampled(state, data, event.id)
         elif isinstance(data, OutdoorSampled):
             if data.temperature_c is not None:
                 state.outdoor_c, state.outdoor_at = data.temperature_c, data.time
-            state.ghi_w_m2 = data.ghi_w_m2
+            state.ghi_w_m2, state.ghi_at = data.ghi_w_m2, data.time
         elif isinstance(data, WeatherForecastIssued):
             state.weather, state.weather_event = data, event.id
         elif isinstance(data, PlanComputed):
             plan = data.plan
             state.plan_start, state.plan_step_s = plan.start, tuple(plan.step_s)
             state.plan_duty = {room.name: tuple(room.relay) for room in plan.rooms}
+        elif isinstance(data, ModelPromoted) and data.quantity == "thermal":
+            if state.now is None:
+                state.wanted = data
+            else:
+                state.check = data
         elif isinstance(data, Ticked):
             state.announce, state.new_model = state.new_model, False
+            state.check, state.wanted = state.wanted, None
         elif isinstance(data, SweepCompleted):
             _step(state, data.time)
             if state.stepped and _dynamics_due(state, data.time):
@@ -145,24 +171,83 @@ class Thermal(Service[ThermalState]):
                 method="prior from the site file",
             )  # fmt: skip
             yield Decision("thermal.model-identified", "house", first)
+        if state.check is not None and state.now is not None:
+            yield from self._check(state, state.check, state.now)
+
+    def _check(
+        self, state: ThermalState, promoted: ModelPromoted, now: datetime
+    ) -> Iterable[Decision]:
+        """Read a promoted model; when it cannot be used the one in force stays, and the log says why."""
+        digest, model, problem = promoted.content_hash, None, ""
+        try:
+            model = from_json(verified(self.models, digest).decode())
+            problem = _fits(model, state.model)
+            if not problem and content_hash(model) != digest:
+                problem = "is not written in the canonical form that its hash names"
+        except ValueError as error:  # not there, damaged, or no model
+            problem = str(error)[:500]
+        checked = ModelChecked(
+            quantity="thermal", content_hash=digest, in_force=not problem, problem=problem
+        )
+        yield Decision("system.model-checked", "thermal", checked)
+        if model is not None and not problem:
+            identified = ModelIdentified(
+                time=now, model=model, model_hash=digest, method=promoted.method
+            )
+            yield Decision("thermal.model-identified", "house", identified)
+
+
+def _fits(model: HouseModel, present: HouseModel | None) -> str:
+    """Why a model is not one of this house, empty when it is."""
+    if present is None:
+        return "there is no site configuration yet"
+    if model.room_names != present.room_names:
+        return f"has rooms {', '.join(model.room_names)}, the house {', '.join(present.room_names)}"
+    for new, old in zip(model.rooms, present.rooms, strict=True):
+        if new.heater_power_w != old.heater_power_w:
+            return (
+                f"was learnt with {new.heater_power_w:.0f} W of heating in {new.name}, "
+                f"the house has {old.heater_power_w:.0f} W"
+            )
+        if new.emitter_lag_s > 0:
+            return f"has an emitter of its own in {new.name}, which the planner's rooms cannot hold"
+    return ""
+
+
+def _adopt(state: ThermalState, identified: ModelIdentified) -> None:
+    """Put a model of the log in force; what the filter knows of the rooms is carried over."""
+    if identified.model_hash == state.model_hash:
+        return
+    if state.filter is not None and state.model is not None and state.outdoor_c is not None:
+        state.filter = transfer_state(
+            state.model, state.filter, identified.model, state.outdoor_c
+        )
+    else:
+        state.filter = None
+    state.model, state.model_hash = identified.model, identified.model_hash
+    state.learnt = identified.model.provenance.method != PRIOR_METHOD
+    state.announce = state.new_model = False
 
 
 def _sampled(state: ThermalState, data: RoomSampled, event: str) -> None:
     """Keep the newest temperature and how long the relay has been on since the last step."""
     room = state.rooms.setdefault(data.room, RoomInput())
+    if room.since is not None and data.time < room.since:
+        return  # overtaken by a newer sample
     if room.since is not None and room.relay_on is not None:
         seconds = max(0.0, (data.time - room.since).total_seconds())
         room.known_s += seconds
         room.on_s += seconds if room.relay_on else 0.0
     room.relay_on, room.since = data.relay_on, data.time
     if data.temperature_c is not None:
-        room.temperature_c, room.event = data.temperature_c, event
+        room.temperature_c, room.at, room.event = data.temperature_c, data.time, event
 
 
 def _step(state: ThermalState, now: datetime) -> None:
     """Bring the filter to ``now`` with what was measured since its last step."""
     model = state.model
-    if model is None or state.outdoor_c is None:
+    outside = _outside_c(state, now)
+    if model is None or outside is None:
         return
     names = [room.name for room in model.rooms]
     inputs = [state.rooms.get(name, RoomInput()) for name in names]
@@ -172,20 +257,24 @@ def _step(state: ThermalState, now: datetime) -> None:
     if before is not None and epoch - before.epoch_s < STEP_S:
         return
     if before is None or epoch - before.epoch_s > LONGEST_GAP_S:
-        state.filter = initial_state(model, epoch, measured, state.outdoor_c)
+        state.filter = initial_state(model, epoch, measured, outside)
     else:
         seconds = epoch - before.epoch_s
-        ghi = np.array([state.ghi_w_m2 if state.ghi_w_m2 is not None else 0.0])
+        ghi = np.array([_ghi_w_m2(state, model, now, seconds)])
         air, mass = gains_by_room(model, np.array([before.epoch_s]), seconds, ghi_w_m2=ghi)
         heat = [
             room_model.heater_power_w * room.on_s / room.known_s if room.known_s > 0 else None
             for room_model, room in zip(model.rooms, inputs, strict=True)
         ]
         step = StepInputs(
-            step_s=seconds, outside_c=state.outdoor_c, heat_w=heat,
+            step_s=seconds, outside_c=outside, heat_w=heat,
             air_gain_w=air[0].tolist(), mass_gain_w=mass[0].tolist(),
         )  # fmt: skip
-        state.filter, _ = filter_step(model, before, step, measured)
+        age = [
+            max(0.0, (now - room.at).total_seconds()) if room.at is not None else 0.0
+            for room in inputs
+        ]
+        state.filter, _ = filter_step(model, before, step, measured, age)
     state.fresh = {
         name: value is not None for name, value in zip(names, measured, strict=True)
     }
@@ -193,6 +282,37 @@ def _step(state: ThermalState, now: datetime) -> None:
         room.on_s = room.known_s = 0.0
         room.temperature_c = None
     state.stepped = True
+
+
+def _outside_c(state: ThermalState, now: datetime) -> float | None:
+    """Measured when fresh, else as forecast, else the last that is known."""
+    if state.outdoor_at is not None and now - state.outdoor_at <= OUTDOOR_MAX_AGE:
+        return state.outdoor_c
+    told = _forecast_at(state, "temperature_c", now)
+    return told if told is not None else state.outdoor_c
+
+
+def _ghi_w_m2(state: ThermalState, model: HouseModel, now: datetime, seconds: int) -> float:
+    """Irradiance of the step just over: measured when fresh, else as forecast, else half of clear sky."""
+    fresh = state.ghi_at is not None and now - state.ghi_at <= OUTDOOR_MAX_AGE
+    if fresh and state.ghi_w_m2 is not None:
+        return state.ghi_w_m2
+    middle = now - timedelta(seconds=seconds / 2)
+    told = _forecast_at(state, "ghi_w_m2", middle)
+    if told is not None:
+        return told
+    sun = sun_path(np.array([middle.timestamp()]), model.latitude_deg, model.longitude_deg)
+    return 0.5 * float(clear_sky_ghi(sun)[0])
+
+
+def _forecast_at(state: ThermalState, column: str, now: datetime) -> float | None:
+    """The newest weather run's value for an instant, None outside it."""
+    run = state.weather
+    if run is None:
+        return None
+    index = int((now - run.start).total_seconds() // run.step_s)
+    values: tuple[float | None, ...] = getattr(run, column)
+    return values[index] if 0 <= index < len(values) else None
 
 
 def _estimate(state: ThermalState, now: datetime) -> StateEstimated:

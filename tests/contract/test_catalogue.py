@@ -81,7 +81,7 @@ class TestEveryRow:
     def test_is_said_by_somebody_and_nobody_twice(self, row: Row) -> None:
         assert row.by
         assert len(set(row.by)) == len(row.by)
-        assert set(row.by) <= {*SERVICES, "twin", "client", "operator"}
+        assert set(row.by) <= {*SERVICES, "twin", "client", "operator", "trainer"}
 
     def test_is_heard_by_services_only(self, row: Row) -> None:
         assert set(row.heard_by) <= set(SERVICES)

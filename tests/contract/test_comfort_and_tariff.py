@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from itertools import pairwise
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -10,9 +10,10 @@ from zoneinfo import ZoneInfo
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from contracts.local_time import DAYS
-from contracts.site import SiteConfig
+from contracts.site import Absence, ComfortPeriod, SiteConfig, explain
 from contracts.tariff import Tariff
 
 PRAGUE = ZoneInfo("Europe/Prague")
@@ -58,6 +59,57 @@ class TestComfortBand:
     def test_one_period_holds_always(self, site: SiteConfig) -> None:
         for hour in range(24):
             assert site.comfort_band("hall", local(f"2026-01-14T{hour:02}:30")) == (17.5, 23.0)
+
+    def test_a_holiday_is_a_sunday_unless_the_profile_says_otherwise(self, site: SiteConfig) -> None:
+        house = site.model_copy(update={"holidays": (date(2026, 1, 14),)})  # a Wednesday
+        assert house.comfort_band("living", local("2026-01-14T06:00")) == (19.0, 23.0)
+        assert house.comfort_band("study", local("2026-01-14T12:00")) == (18.5, 23.0)
+        assert house.comfort_band("study", local("2026-01-15T12:00")) == (20.5, 23.5)
+        own = ComfortPeriod(days=(), on_holidays=True, start=time(9), low_c=22.0, high_c=24.0)
+        festive = house.model_copy(
+            update={"comfort": {**house.comfort, "living": (*house.comfort["living"], own)}}
+        )
+        assert festive.comfort_band("living", local("2026-01-14T08:59")) == (19.0, 23.0)
+        assert festive.comfort_band("living", local("2026-01-14T23:30")) == (22.0, 24.0)
+        assert festive.comfort_band("living", local("2026-01-15T05:00")) == (22.0, 24.0)
+        assert festive.comfort_band("living", local("2026-01-18T12:00")) == (20.5, 23.5)
+
+    @pytest.mark.parametrize(("day", "hours"), [(SPRING, 23), (AUTUMN, 25)])
+    def test_an_absence_over_the_change_of_time_ends_by_the_wall_clock(
+        self, site: SiteConfig, day: datetime, hours: int
+    ) -> None:
+        naive = day.replace(tzinfo=None)
+        away = Absence(start=naive, end=naive + timedelta(hours=24), rooms=("hall",))
+        house = site.model_copy(update={"absences": (away,)})
+        low = [house.comfort_band("hall", instant)[0] for instant in instants(day)]
+        assert low == [12.0] * 4 * hours
+        assert house.comfort_band("hall", naive.replace(tzinfo=PRAGUE) + timedelta(days=1))[0] == 17.5
+        assert house.comfort_band("living", day)[0] == 19.0
+
+    def test_an_absence_never_raises_a_band_and_rooms_may_have_their_own_lowest(
+        self, site: SiteConfig
+    ) -> None:
+        damp = site.room("bathroom").model_copy(update={"away_low_c": 17.0})
+        rooms = tuple(damp if room.id == "bathroom" else room for room in site.rooms)
+        away = Absence(start=datetime(2026, 1, 14), end=datetime(2026, 1, 15))
+        house = site.model_copy(update={"absences": (away,), "rooms": rooms, "away_low_c": 18.0})
+        assert house.comfort_band("bathroom", local("2026-01-14T08:00"))[0] == 17.0
+        assert house.comfort_band("living", local("2026-01-14T08:00"))[0] == 18.0
+        assert house.comfort_band("hall", local("2026-01-14T08:00"))[0] == 17.5
+        assert house.comfort_band("living", local("2026-01-15T08:00"))[0] == 20.5
+
+    @pytest.mark.parametrize(("absence", "says"), [
+        ({"start": "2026-01-14T10:00", "end": "2026-01-14T09:00"}, "must be after start"),
+        ({"start": "2026-01-14T10:00Z", "end": "2026-01-15T09:00Z"}, "a local time has no offset"),
+        ({"start": "2026-01-14T10:00", "end": "2026-01-15T09:00", "rooms": ["attic"]}, "is no room"),
+    ])  # fmt: skip
+    def test_a_wrong_absence_is_explained(
+        self, site: SiteConfig, absence: dict[str, Any], says: str
+    ) -> None:
+        raw = site.model_dump(mode="json") | {"absences": [absence]}
+        with pytest.raises(ValidationError) as error:
+            SiteConfig.model_validate(raw)
+        assert says in explain(error.value)
 
     def test_day_of_23_hours(self, site: SiteConfig) -> None:
         day = instants(SPRING)

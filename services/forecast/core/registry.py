@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
+import zipfile
 from collections.abc import MutableMapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from services.forecast.core.bands import IntArray
+from services.forecast.core.first_depth import Predict
 from services.forecast.core.place import Place
 from services.forecast.core.predictor import Predictor
 from services.forecast.core.rolling import make_predictor
@@ -32,8 +35,8 @@ class Decision:
 class Registry:
     """Stores models, remembers which one is in use for each kind, and can go back.
 
-    Layout of the store: `blob/<sha256>` file contents, `model/<sha256>` a manifest of named files,
-    `current/<kind>` the history of promoted models, newest last.
+    Layout of the store: `model/<sha256>` a packed model, `current/<kind>` the history of promoted
+    models, newest last. The running house needs no such history: its log is one.
     """
 
     def __init__(self, store: MutableMapping[str, bytes]) -> None:
@@ -41,33 +44,19 @@ class Registry:
 
     def put(self, predictor: Predictor) -> str:
         """Store a trained model; returns its content hash (the same model has the same hash)."""
-        manifest: dict[str, str] = {}
-        for name, content in sorted(predictor.save().items()):
-            digest = hashlib.sha256(content).hexdigest()
-            self.store.setdefault(f"blob/{digest}", content)
-            manifest[name] = digest
-        body = json.dumps({"kind": predictor.kind, "files": manifest}, sort_keys=True).encode()
-        digest = hashlib.sha256(body).hexdigest()
-        self.store.setdefault(f"model/{digest}", body)
+        content = pack(predictor)
+        digest = hashlib.sha256(content).hexdigest()
+        self.store.setdefault(f"model/{digest}", content)
         return digest
 
     def get(self, digest: str, place: Place) -> Predictor:
         """The model of a hash; raises ValueError when it is absent or its content does not match."""
-        body = self.store.get(f"model/{digest}")
-        if body is None:
+        content = self.store.get(f"model/{digest}")
+        if content is None:
             raise ValueError(f"model: {digest} is not in the registry")
-        if hashlib.sha256(body).hexdigest() != digest:
+        if hashlib.sha256(content).hexdigest() != digest:
             raise ValueError(f"model: {digest} is damaged in the store; restore it or train again")
-        manifest = json.loads(body)
-        files: dict[str, bytes] = {}
-        for name, blob in manifest["files"].items():
-            content = self.store.get(f"blob/{blob}")
-            if content is None or hashlib.sha256(content).hexdigest() != blob:
-                raise ValueError(f"model: {digest} misses or has a damaged {name}; train again")
-            files[name] = content
-        predictor = make_predictor(manifest["kind"], place, 0)
-        predictor.load(files)
-        return predictor
+        return unpack(content, place)
 
     def history(self, kind: str) -> list[str]:
         """Hashes of the models promoted for `kind`, oldest first."""
@@ -79,12 +68,7 @@ class Registry:
         past = self.history(kind)
         return past[-1] if past else None
 
-    def promote(self, digest: str) -> None:
-        """Put a stored model into use whatever its scores."""
-        body = self.store.get(f"model/{digest}")
-        if body is None:
-            raise ValueError(f"model: {digest} is not in the registry")
-        kind = json.loads(body)["kind"]
+    def _promote(self, kind: str, digest: str) -> None:
         self.store[f"current/{kind}"] = json.dumps([*self.history(kind), digest]).encode()
 
     def roll_back(self, kind: str) -> str:
@@ -106,33 +90,74 @@ class Registry:
         digest = self.put(candidate)
         incumbent = self.current(candidate.kind)
         if incumbent is None:
-            self.promote(digest)
+            self._promote(candidate.kind, digest)
             return Decision(True, digest, None, None, None, "first model of its kind")
         if incumbent == digest:
             return Decision(False, digest, incumbent, None, None, "is the incumbent itself")
-        assert candidate.metadata is not None
-        trained_to_s = int(
-            np.datetime64(candidate.metadata.trained_to.rstrip("Z"), "s").astype(int)
-        )
-        if trained_to_s > int(issues_s[0]):
-            raise ValueError("issues_s: the candidate has seen this window; judge it on later data")
-        ours = recent_loss(candidate, data, issues_s)
-        theirs = recent_loss(self.get(incumbent, place), data, issues_s)
+        rival = self.get(incumbent, place)
+        ours, theirs = judge(candidate, rival.predict, data, issues_s)
         if not ours < theirs:
             return Decision(False, digest, incumbent, ours, theirs, "does not beat the incumbent")
-        self.promote(digest)
+        self._promote(candidate.kind, digest)
         return Decision(True, digest, incumbent, ours, theirs, "beats the incumbent")
 
 
-def recent_loss(predictor: Predictor, data: Dataset, issues_s: IntArray) -> float:
-    """Mean pinball loss of a model, as it is, over 24 h from each issue; raises ValueError without actuals."""
+def judge(
+    candidate: Predictor, rival: Predict, data: Dataset, issues_s: IntArray
+) -> tuple[float, float]:
+    """Losses of a candidate and of what is in use, over 24 h from each issue.
+
+    Raises ValueError when the candidate was trained on data after the first issue.
+    """
+    assert candidate.metadata is not None
+    if trained_to_s(candidate) > int(issues_s[0]):
+        raise ValueError("issues_s: the candidate has seen this window; judge it on later data")
+    return recent_loss(candidate.predict, data, issues_s), recent_loss(rival, data, issues_s)
+
+
+def trained_to_s(predictor: Predictor) -> int:
+    """End of a model's training data, UTC epoch seconds."""
+    assert predictor.metadata is not None
+    return int(np.datetime64(predictor.metadata.trained_to.rstrip("Z"), "s").astype(int))
+
+
+def pack(predictor: Predictor) -> bytes:
+    """A trained model as one file: a zip of its parts without a date, so that a model has one hash."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, content in sorted(predictor.save().items()):
+            part = zipfile.ZipInfo(name)
+            part.create_system = 3
+            archive.writestr(part, content, zipfile.ZIP_DEFLATED)
+    return buffer.getvalue()
+
+
+def unpack(content: bytes, place: Place) -> Predictor:
+    """The model that `pack` gave; raises ValueError when it is none or of another code version."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            files = {name: archive.read(name) for name in archive.namelist()}
+        kind = json.loads(files["model.json"])["metadata"]["kind"]
+    except (zipfile.BadZipFile, KeyError, TypeError, json.JSONDecodeError) as error:
+        raise ValueError(f"not a packed forecast model: {error!r}") from error
+    predictor = make_predictor(kind, place, 0)
+    predictor.load(files)
+    return predictor
+
+
+def recent_loss(predict: Predict, data: Dataset, issues_s: IntArray) -> float:
+    """Mean pinball loss over 24 h from each issue; raises ValueError when nothing was measured there.
+
+    A step without a forecast counts as a forecast of zero: a model must answer.
+    """
     losses = []
     for issue in issues_s.tolist():
         target = np.arange(issue, issue + 86_400, data.series.step_s, dtype=np.int64)
-        bands = predictor.predict(data, issue, target)
+        bands = predict(data, issue, target)
         actual = data.series.at(target)
         known = ~np.isnan(actual)
-        losses.append(pinball(actual, np.column_stack([bands.p10, bands.p50, bands.p90]))[known])
+        quantiles = np.nan_to_num(np.column_stack([bands.p10, bands.p50, bands.p90]))
+        losses.append(pinball(actual, quantiles)[known])
     joined = np.concatenate(losses) if losses else np.empty(0)
     if len(joined) == 0:
         raise ValueError("issues_s: no measured values in the window; wait for data")

@@ -29,7 +29,6 @@ Array = NDArray[np.float64]
 
 COMFORT_MARGIN_K = 0.2
 """Kept above the band's low edge: relays switch whole kilowatts and sensors read in tenths."""
-AWAY_LOW_C = 12.0
 FUSE_RESERVE_W = 1_000.0
 """Kept free below the main fuse: plans know means over a step, kettles do not."""
 SWITCH_COST_EUR = 0.002
@@ -250,7 +249,7 @@ def comfort(
 ) -> tuple[Array, Array]:
     """Comfort band at the end of each step, °C: the strictest low edge inside the step.
 
-    Overrides bend it: a temperature raises or lowers the low edge, away drops it to frost-safe.
+    Overrides bend it: a temperature raises or lowers the low edge, away drops it to the room's `away_low_c`.
     """
     zone = site.location.zone
     low, high = np.empty(len(edges) - 1), np.empty(len(edges) - 1)
@@ -264,7 +263,7 @@ def comfort(
             if not (wish.since < end and wish.until > begin):
                 continue
             if wish.quantity == "away" and wish.value:
-                low[i] = AWAY_LOW_C
+                low[i] = min(low[i], site.away_c(site.room(room)))
             elif wish.quantity == "temperature_c" and wish.target in ("house", f"room-{room}"):
                 low[i] = wish.value + COMFORT_MARGIN_K
                 high[i] = max(high[i], wish.value + 1.5)

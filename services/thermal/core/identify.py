@@ -21,7 +21,7 @@ from services.thermal.core.history import History
 from services.thermal.core.parametrise import RoomStructure
 from services.thermal.core.prior import RoomFacts, prior_model
 from services.thermal.core.screen import Finding
-from services.thermal.core.structure import choose_structures
+from services.thermal.core.structure import CANDIDATES, choose_structures
 from services.thermal.core.task import Task, heater_powers, prepare
 from services.thermal.core.translate import house_model
 from services.thermal.core.uncertainty import IDENTIFIED_RATIO, posterior
@@ -66,12 +66,14 @@ def identify(
     pairs_known: bool = True,
     code_version: str = "",
     structures: Mapping[str, RoomStructure] | None = None,
+    candidates: Mapping[str, Mapping[str, bool]] = CANDIDATES,
     parent_hash: str = "",
 ) -> Identification:
     """Identify the house of `history`, starting from `prior` (same room names).
 
     `pairs_known` True lets heat flow only along the prior's couplings; False considers every pair
-    under a sparsity prior. Given `structures` skip the choice. Raises ValueError if the history is
+    under a sparsity prior. Each room takes the best of
+    `candidates`; given `structures` skip the choice. Raises ValueError if the history is
     shorter than three days or no room has data.
     """
     task, findings = prepare(history, prior, pairs_known)
@@ -80,7 +82,7 @@ def identify(
     evaluations = 0
     losses: dict[str, dict[str, float]] = {}
     if structures is None:
-        chosen, losses, evaluations = choose_structures(task, split)
+        chosen, losses, evaluations = choose_structures(task, split, candidates)
     else:
         chosen = [structures[name] for name in prior.room_names]
     parameters = task.parameters(chosen)

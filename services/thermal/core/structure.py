@@ -25,10 +25,18 @@ CANDIDATES: Mapping[str, Mapping[str, bool]] = {
     "two nodes, emitter lag, heating curve": {"emitter_lag": True, "hydronic": True},
 }
 
+FOR_THE_PLANNER: Mapping[str, Mapping[str, bool]] = {
+    "two nodes": {},
+    "two nodes, heated floor": {"floor_heating": True},
+}
+"""Structures whose heat the planner's two temperatures hold; in an emitter of its own it would be lost."""
 
-def candidate(label: str, room: str, own_heat: bool, shared_heat: bool) -> RoomStructure:
-    """Structure of a room under a candidate, without what its heating cannot have."""
-    flags = dict(CANDIDATES[label])
+
+def candidate(
+    wanted: Mapping[str, bool], room: str, own_heat: bool, shared_heat: bool
+) -> RoomStructure:
+    """Structure of a room under a candidate's flags, without what its heating cannot have."""
+    flags = dict(wanted)
     if not (own_heat or shared_heat):
         flags = {k: v for k, v in flags.items() if k == "two_nodes"}
     elif not own_heat:
@@ -37,7 +45,7 @@ def candidate(label: str, room: str, own_heat: bool, shared_heat: bool) -> RoomS
 
 
 def choose_structures(
-    task: Task, split: int
+    task: Task, split: int, candidates: Mapping[str, Mapping[str, bool]] = CANDIDATES
 ) -> tuple[list[RoomStructure], dict[str, dict[str, float]], int]:
     """Fit the whole house under each candidate; every room keeps the one that predicts held-out
     stretches best, the simpler one unless the next is better by 2 %.
@@ -49,7 +57,7 @@ def choose_structures(
     heated = {name: bool(task.own_heat[name]) for name in names}
     labels = [
         label
-        for label, flags in CANDIDATES.items()
+        for label, flags in candidates.items()
         if (any(heated.values()) or "hydronic" not in flags)
         and (any(heated.values()) or shared or "emitter_lag" not in flags)
     ]
@@ -64,7 +72,7 @@ def choose_structures(
     evaluations = 0
     for label in labels:
         parameters = task.parameters(
-            [candidate(label, name, heated[name], shared) for name in names]
+            [candidate(candidates[label], name, heated[name], shared) for name in names]
         )
         windows = task.windows(parameters)
         total = np.zeros(len(names))
@@ -93,7 +101,7 @@ def choose_structures(
                 for label in labels
                 if losses[name][label] <= least * (1.0 + SIMPLER_UNLESS_BETTER_BY)
             )
-        chosen.append(candidate(best, name, heated[name], shared))
+        chosen.append(candidate(candidates[best], name, heated[name], shared))
     return chosen, losses, evaluations
 
 

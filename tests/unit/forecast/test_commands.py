@@ -10,13 +10,14 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
+from chassis.models import FolderStore
 from services.forecast.core.bands import Bands
 from services.forecast.core.baselines import lag_baselines
 from services.forecast.core.place import Place
 from services.forecast.core.scores import pinball, score
 from services.forecast.core.series import Dataset, Series
 from services.forecast.evaluate import app, daily_issues, duration_s, evaluate_file, instant
-from services.forecast.files import FolderStore, read_dataset
+from services.forecast.files import read_dataset
 from services.forecast.train import app as train_app
 
 SITE = {"latitude": 50.08, "longitude": 14.43, "time_zone": "Europe/Prague", "country": "CZ"}

@@ -396,7 +396,7 @@ class TestRegistry:
         model = LoadPredictor(PRAGUE, lead_s=DAY_S, parameters=QUICK)
         model.train(Dataset(load_series(10)), 0)
         digest = registry.put(model)
-        name = next(key for key in store if key.startswith("blob/"))
+        name = f"model/{digest}"
         store[name] = store[name] + b"x"
         with pytest.raises(ValueError, match="damaged"):
             registry.get(digest, PRAGUE)

@@ -6,14 +6,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from contracts.site import SiteConfig
+from contracts.site import Absence, SiteConfig
 from twin.calendar import (
-    comfort_week,
+    comfort,
     epoch_s,
     local_day_start_s,
     local_seconds,
     look_ahead_max,
-    minute_of_week,
     utc,
 )
 
@@ -22,21 +21,31 @@ PRAGUE = ZoneInfo("Europe/Prague")
 
 @settings(max_examples=60, deadline=None)
 @given(minute=st.integers(28_900_000, 29_800_000))
-def test_comfort_week_agrees_with_the_site(site: SiteConfig, minute: int) -> None:
-    low, high = comfort_week(site)
-    row = int(minute_of_week(local_seconds(np.array([minute * 60]), PRAGUE))[0])
-    local = utc(minute * 60).astimezone(PRAGUE)
-    for column, room in enumerate(site.rooms):
-        band = site.comfort_band(room.id, local)
-        assert (low[row, column], high[row, column]) == band, (room.id, local)
+def test_comfort_agrees_with_the_site(site: SiteConfig, minute: int) -> None:
+    house = site.model_copy(
+        update={
+            "holidays": (dt.date(2025, 12, 24), dt.date(2026, 1, 1), dt.date(2026, 4, 6)),
+            "absences": (
+                Absence(start=dt.datetime(2026, 2, 7, 10), end=dt.datetime(2026, 2, 14, 16)),
+                Absence(
+                    start=dt.datetime(2026, 3, 29, 1, 30), end=dt.datetime(2026, 8, 1), rooms=("guest",)
+                ),
+            ),
+        }
+    )
+    times = np.array([minute * 60, minute * 60 + 40_000])
+    low, high = comfort(house, local_seconds(times, PRAGUE))
+    for row, at in enumerate(times.tolist()):
+        local = utc(at).astimezone(PRAGUE)
+        for column, room in enumerate(house.rooms):
+            band = house.comfort_band(room.id, local)
+            assert (low[row, column], high[row, column]) == band, (room.id, local)
 
 
-@given(values=st.lists(st.integers(0, 9), min_size=1, max_size=30), minutes=st.integers(0, 20))
-def test_look_ahead_max_is_the_maximum_of_the_window(values: list[int], minutes: int) -> None:
-    week = np.array(values, dtype=float)[:, None]
-    got = look_ahead_max(week, minutes)[:, 0]
-    size = len(values)
-    expected = [max(values[(k + j) % size] for j in range(minutes + 1)) for k in range(size)]
+@given(values=st.lists(st.integers(0, 9), min_size=1, max_size=30), steps=st.integers(0, 20))
+def test_look_ahead_max_is_the_maximum_of_the_window(values: list[int], steps: int) -> None:
+    got = look_ahead_max(np.array(values, dtype=float)[:, None], steps)[:, 0]
+    expected = [max(values[k : k + steps + 1]) for k in range(len(values) - steps)]
     assert got.tolist() == expected
 
 

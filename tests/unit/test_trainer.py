@@ -1,0 +1,163 @@
+"""What the trainer reads from the log: what is due, what a roll-back returns to, what a file is."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import numpy as np
+import pytest
+
+from chassis.models import FolderStore, ModelProblem, name_of, verified
+from contracts.envelope import Event
+from contracts.events.forecast import AccuracyScored, LeadScores
+from contracts.events.system import ConfigLoaded, ModelChecked, ModelPromoted
+from contracts.site import SiteConfig
+from contracts.thermal_model import to_json
+from pems import promotion
+from pems.nightly import night_of
+from pems.trainer import by_hand, due, read, roll_back, train_house
+from services.forecast.core.load import LoadPredictor
+from services.forecast.core.place import Place
+from services.forecast.core.registry import pack
+from services.forecast.core.series import Dataset, Series
+from services.forecast.retrain import consider, refreshed
+from services.thermal.core.from_site import model_of
+from tests.conftest import make_event
+
+START = datetime(2026, 1, 12, tzinfo=UTC)
+DAY_S = 86_400
+
+
+def promoted(digest: str, method: str = "full") -> ModelPromoted:
+    return ModelPromoted(quantity="load", content_hash=digest, method=method, trained_until=START)
+
+
+def at(days: float, kind: str, data: object, source: str) -> Event:
+    now = START + timedelta(days=days)
+    return make_event(kind, "load", data, source, key=f"{kind}/{days}", time=now)  # type: ignore[arg-type]
+
+
+def answered(days: float, digest: str, method: str = "full", good: bool = True) -> list[Event]:
+    checked = ModelChecked(quantity="load", content_hash=digest, in_force=good)
+    return [
+        at(days, "system.model-promoted", promoted(digest, method), "trainer"),
+        at(days, "system.model-checked", checked, "forecast"),
+    ]
+
+
+def scored(days: float, pinball: float, coverage: float = 0.8) -> Event:
+    lead = LeadScores(n=192, rmse=1.0, mae=1.0, bias=0.0, pinball=pinball, coverage_80=coverage)
+    now = START + timedelta(days=days)
+    data = AccuracyScored(
+        quantity="load", time=now, since=now, until=now, issues=4, by_lead={"0-6h": lead}
+    )
+    return at(days, "forecast.accuracy-scored", data, "forecast")
+
+
+class TestDue:
+    def test_a_first_model_is_due_until_one_is_in_force(self) -> None:
+        assert due(read([]), "load")[0] == "full"
+        assert due(read(answered(0, "a", good=False)), "load")[0] == "full"
+
+    def test_light_by_night_full_by_week(self) -> None:
+        log = answered(0, "a")
+        assert due(read([*log, scored(0.5, 10.0)]), "load")[0] == "none"
+        assert due(read([*log, scored(1.2, 10.0)]), "load")[0] == "light"
+        log += answered(6.9, "b", "LoadPredictor, refreshed")
+        assert due(read([*log, scored(7.1, 10.0)]), "load")[0] == "full"
+
+    def test_scores_that_went_astray_ask_for_a_full_training(self) -> None:
+        log = [*answered(0, "a"), scored(1.1, 10.0)]
+        found = due(read([*log, scored(2.1, 13.0)]), "load")
+        assert found == ("full", "pinball 13 is above 1.25 x the usual 10")
+        assert due(read([*log, scored(2.1, 10.0, coverage=0.5)]), "load")[0] == "full"
+
+
+class TestRollBack:
+    def test_returns_to_the_model_before_and_further(self) -> None:
+        log = [*answered(0, "a"), *answered(1, "b"), *answered(2, "bad", good=False), *answered(3, "c")]
+        first = roll_back(log, "load")
+        assert first.content_hash == "b"
+        assert "rolled back from c" in first.reason
+        assert roll_back([*log, *answered(4, "b")], "load").content_hash == "a"
+
+    def test_says_when_there_is_none(self) -> None:
+        with pytest.raises(ValueError, match="no earlier model"):
+            roll_back(answered(0, "a"), "load")
+
+
+def test_a_file_is_what_it_says(site: SiteConfig) -> None:
+    content = (to_json(model_of(site)) + "\n").encode()
+    found, stored = by_hand("thermal", content)
+    assert found.content_hash == name_of(stored)
+    with pytest.raises(ValueError, match="not a packed"):
+        by_hand("load", content)
+
+
+def test_a_damaged_or_missing_content_is_named(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    store = FolderStore(tmp_path)
+    store["a" * 64] = b"other"
+    with pytest.raises(ModelProblem, match="damaged"):
+        verified(store, "a" * 64)
+    with pytest.raises(ModelProblem, match="not in the store"):
+        verified(store, "b" * 64)
+    promotion.save(tmp_path / "out", [(promoted(name_of(b"x")), b"x")])
+    assert promotion.load(tmp_path / "out") == [(promoted(name_of(b"x")), b"x")]
+    with pytest.raises(FileNotFoundError, match="no models"):
+        promotion.load(tmp_path / "none")
+
+
+def test_too_short_a_log_leaves_everything_as_it_is(site: SiteConfig) -> None:
+    loaded = ConfigLoaded(kind="site", content_hash=site.content_hash(), site=site)
+    log = [make_event("system.config-loaded", "site", loaded, "operator")]
+    outcomes = train_house(read(log), {})
+    assert [o.kind for o in outcomes] == ["thermal", "pv", "load", "price"]
+    assert all(o.promoted is None and "left as it is" in o.sentence for o in outcomes)
+
+
+def load(days: int, level: float = 1.0) -> Dataset:
+    start = int(START.timestamp()) - 40 * DAY_S
+    hour = np.arange(days * 24) % 24
+    rng = np.random.default_rng(4)
+    values = level * (300 + 250 * (hour > 16)) * rng.gamma(8.0, 1 / 8.0, len(hour))
+    return Dataset(Series(start, 3_600, values))
+
+
+class TestConsider:
+    place = Place(time_zone="Europe/Prague", country="CZ")
+
+    def test_without_a_learnt_model_the_untrained_method_is_the_rival(self) -> None:
+        verdict = consider("load", load(30), self.place, None)
+        assert "of the untrained method" in verdict.reason
+        assert verdict.better == (verdict.candidate_loss < verdict.incumbent_loss)
+        assert "25 issues" in verdict.reason  # four a day while 24 h are left
+
+    def test_a_worse_model_in_use_is_replaced_and_a_better_one_stays(self) -> None:
+        data = load(30)
+        model = LoadPredictor(self.place, parameters={"rounds": 30})
+        model.train(data.before(data.series.start_s + 15 * DAY_S), 0)
+        good = pack(model)
+        assert model.combination is not None
+        model.combination.stretch *= 8.0
+        worse = consider("load", data, self.place, model)
+        assert worse.better
+        assert "of the model in use" in worse.reason
+        again = refreshed(model, data, self.place, data.series.end_s - 5 * DAY_S)
+        assert again.combination is not None
+        assert (again.combination.stretch < model.combination.stretch).any()
+        assert pack(again) != good
+
+    def test_a_light_training_needs_a_model(self) -> None:
+        with pytest.raises(ValueError, match="train fully first"):
+            consider("load", load(30), self.place, None, full=False)
+
+
+def test_a_night_begins_at_three_by_the_wall_clock_on_odd_days_too() -> None:
+    zone = ZoneInfo("Europe/Prague")
+    for day in (datetime(2026, 3, 29), datetime(2026, 10, 25), datetime(2026, 1, 14)):
+        start = day.replace(tzinfo=zone).astimezone(UTC)
+        nights = [night_of(start + timedelta(minutes=10 * k), zone) for k in range(6 * 22)]
+        changes = [k for k in range(1, len(nights)) if nights[k] != nights[k - 1]]
+        assert len(changes) == 1
+        assert (start + timedelta(minutes=10 * changes[0])).astimezone(zone).hour == 3
