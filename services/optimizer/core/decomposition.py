@@ -22,11 +22,14 @@ COARSE = (0.08, 20)
 FINE = (0.04, 60)
 """(cell width K, labels) of the schedule search: coarse while the prices still move far."""
 
-COARSE_STOP = 2e-3
+COARSE_STOP = 5e-3
 FINE_STOP = 1.5e-4
 """Relative distance of the master's LP and the best priced value at which a phase ends."""
 
 REFINE_GROUPS = 4
+
+PLACING_SHARE = 0.2
+"""Share of the wanted gap kept back for the site's integers, which are placed after the choice."""
 
 
 @dataclass
@@ -54,12 +57,17 @@ def first_prices(house: House, master: Master) -> Floats:
     """Duals of the site for a guess of the heat: each room holds its lower comfort limit."""
     model = master.base.clone()
     one = model.variables(1, 1.0, 1.0)
+    coldest, hottest = temperature_limits(house)
     for room in house.rooms:
         hold = room.low_c * (1.0 - room.transition[:, 0, 0]) - room.drift_k[:, 0]
         duty = np.clip(hold / np.maximum(room.heat_k[:, 0], 1e-9), 0.0, 1.0)[: master.steps]
         for rows, coefficient in master.entries[room.index]:
             model.put(rows[: master.steps], one[0], coefficient * room.power_kw * duty)
-        guess = np.full(room.nodes, room.low_c[master.steps - 1])
+        # a tail that begins where the room cannot be has no prices
+        guess = np.clip(
+            room.low_c[master.steps - 1], coldest[room.index][master.steps],
+            hottest[room.index][master.steps],
+        )  # fmt: skip
         for rows, gain in master.tail_links[room.index]:
             model.put(rows, one[0], -gain @ guess)
     return model.solve("glop").duals[: master.base.rows]
@@ -70,7 +78,7 @@ def decompose(
     rounds: int,
     target_gap: float,
     warm: WarmColumns | None = None,
-    room_gap: float = 3e-4,
+    room_gap: float = 1e-4,
 ) -> Decomposed:
     """Generate columns, certify at the best prices seen, choose one schedule per room."""
     return _Decomposition(house, warm, room_gap).run(rounds, target_gap)
@@ -104,6 +112,7 @@ class _Decomposition:
 
     def run(self, rounds: int, target_gap: float) -> Decomposed:
         done = self.done
+        target_gap *= 1.0 - PLACING_SHARE
         duals = self._first_duals()
         base_rows = self.master.base.rows
         best, best_duals = -np.inf, duals
