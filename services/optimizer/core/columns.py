@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from services.optimizer.core.cells.room import CellRoom
 from services.optimizer.core.house import House, RoomArrays
-from services.optimizer.core.pricing import Corridor, RoomPricing, price_room
+from services.optimizer.core.pricing import Corridor, RoomPricing, Scratch, price_room
 
 Floats = NDArray[np.float64]
 Relay = NDArray[np.int64]
@@ -68,12 +68,15 @@ class RoomPricer:
         return self.column(found.schedule), found.cost_eur + self.churn_base_eur
 
     def certify(
-        self, on_cost_eur: Floats, end_slope: Floats, gap_fraction: float
+        self, on_cost_eur: Floats, end_slope: Floats, gap_fraction: float, scratch: Scratch
     ) -> tuple[Column, float, float]:
-        """(best schedule, its priced cost, true lower bound on any schedule's priced cost)."""
+        """(best schedule, its priced cost, true lower bound on any schedule's priced cost).
+
+        `scratch` is working memory that the rooms of a house share.
+        """
         found = price_room(
             self._pricing(float(end_slope[0])), on_cost_eur + self.churn, gap_fraction=gap_fraction,
-            corridor=self.corridor,
+            corridor=self.corridor, scratch=scratch,
         )
         self.corridor = found.corridor
         lower = found.lower_bound_eur

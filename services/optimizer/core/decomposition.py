@@ -11,6 +11,7 @@ from services.optimizer.core.choose import dive, refine, solve_fixed
 from services.optimizer.core.columns import RoomPricer, relay_steps
 from services.optimizer.core.house import House
 from services.optimizer.core.master import Master, Prices
+from services.optimizer.core.pricing import Scratch
 from services.optimizer.core.room_rows import temperature_limits
 
 Floats = NDArray[np.float64]
@@ -90,6 +91,7 @@ class _Decomposition:
     def __init__(self, house: House, warm: WarmColumns | None, room_gap: float) -> None:
         self.house = house
         self.room_gap = room_gap
+        self.scratch = Scratch()
         self.steps = relay_steps(house)
         self.master = Master(house, self.steps)
         coldest, hottest = temperature_limits(house)
@@ -195,7 +197,8 @@ class _Decomposition:
         for pricer in self.pricers:
             room = pricer.room.index
             column, cost, lower = pricer.certify(
-                prices.on_cost_eur[room], prices.end_slope_eur_per_k[room], self.room_gap
+                prices.on_cost_eur[room], prices.end_slope_eur_per_k[room], self.room_gap,
+                self.scratch,
             )
             self.master.add(room, column)
             bound += lower
