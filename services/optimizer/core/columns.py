@@ -14,9 +14,6 @@ from services.optimizer.core.pricing import Corridor, RoomPricing, Scratch, pric
 Floats = NDArray[np.float64]
 Relay = NDArray[np.int64]
 
-LOOSE_FACTOR = 3.0
-FINE_CELLS_K = 0.0007
-
 
 @dataclass(frozen=True)
 class Column:
@@ -60,12 +57,12 @@ class RoomPricer:
     ) -> tuple[Column, float]:
         """(best schedule found, its priced cost) for the cost of each on-step."""
         on_cost = on_cost_eur + self.churn
-        found = self.cells.price(
+        schedule, cost = self.cells.price(
             on_cost, self._heat_price(on_cost), self.drift,
             end=self._end(float(end_slope[0])), width_k=width_k,
             labels=labels,
         )
-        return self.column(found.schedule), found.cost_eur + self.churn_base_eur
+        return self.column(schedule), cost + self.churn_base_eur
 
     def certify(
         self, on_cost_eur: Floats, end_slope: Floats, gap_fraction: float, scratch: Scratch
@@ -79,20 +76,10 @@ class RoomPricer:
             corridor=self.corridor, scratch=scratch,
         )
         self.corridor = found.corridor
-        lower = found.lower_bound_eur
-        if found.cost_eur - lower > LOOSE_FACTOR * gap_fraction * max(abs(found.cost_eur), 1e-6):
-            # two true bounds: the larger one is true as well
-            on_cost = on_cost_eur + self.churn
-            cells = self.cells.price(
-                on_cost, self._heat_price(on_cost), self.drift,
-                end=self._end(float(end_slope[0])),
-                width_k=FINE_CELLS_K * max(1.0, self.steps / 192) ** 2, labels=1,
-            )
-            lower = max(lower, min(cells.lower_bound_eur, found.cost_eur))
         return (
             self.column(found.schedule.astype(np.int64)),
             found.cost_eur + self.churn_base_eur,
-            lower + self.churn_base_eur,
+            found.lower_bound_eur + self.churn_base_eur,
         )
 
     def _heat_price(self, on_cost: Floats) -> Floats:

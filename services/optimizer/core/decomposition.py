@@ -137,14 +137,15 @@ class _Decomposition:
         picked, objective, solves = dive(self.master, self._price_one)
         done.lp_solves += solves
         fee = self.house.problem.grid.fixed_fee_eur
-        if objective + fee - done.bound_eur > target_gap * abs(objective + fee):
+        missing = objective + fee - done.bound_eur
+        # where the rooms' own slack is the larger part, neither columns nor prices would help
+        if missing > target_gap * abs(objective + fee) and slack < 0.5 * missing:
             picked, objective, solves = refine(
                 self.master, picked, objective, self._price_one, REFINE_GROUPS
             )
             done.lp_solves += solves
-        missing = objective + fee - done.bound_eur
+            missing = objective + fee - done.bound_eur
         if missing > target_gap * abs(objective + fee) and slack < 0.5 * missing:
-            # better prices help; where the rooms' own slack is the larger part they would not
             solution, _, _ = self.master.solve()
             done.lp_solves += 1
             self._certify(0.5 * best_duals + 0.5 * solution.duals[:base_rows])

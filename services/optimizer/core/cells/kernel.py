@@ -1,4 +1,4 @@
-"""Compiled passes of the tilted-cell dynamic programme; see bound.py for what they mean.
+"""Compiled passes of the tilted-cell dynamic programme; docs/planner.md says what they mean.
 
 Array names: W[t, m, i] is the tilted lower bound of mode m in cell i at the start of step t.
 Modes: 0 off-free, 1 on-free, then off locked for 1, 2, ... steps, then on locked for 1, 2, ...

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -15,16 +13,6 @@ Ints = NDArray[np.int64]
 
 MARGIN_BELOW_K = 1.0
 MARGIN_ABOVE_K = 0.7
-
-
-@dataclass(frozen=True)
-class CellPriced:
-    """A schedule with its exact priced cost and a true lower bound, EUR."""
-
-    schedule: Ints
-    cost_eur: float
-    lower_bound_eur: float
-    work_cells: int
 
 
 def switching_rules(room: RoomArrays, steps: int) -> tuple[Ints, Ints, Ints]:
@@ -49,7 +37,7 @@ def switching_rules(room: RoomArrays, steps: int) -> tuple[Ints, Ints, Ints]:
 
 
 class CellRoom:
-    """Prices one room whose air follows T' = a T + b u + d (+ a bounded, priced extra input)."""
+    """Searches schedules of one room whose air follows T' = a T + b u + d."""
 
     def __init__(self, room: RoomArrays, steps: int, reach_low: Floats, reach_high: Floats) -> None:
         self.room = room
@@ -87,22 +75,17 @@ class CellRoom:
         on_cost: Floats,
         heat_price: Floats,
         drift: Floats,
-        linear: Floats | None = None,
-        extra: tuple[Floats, Floats] | None = None,
         end: tuple[float, float, float] = (0.0, 0.0, 0.0),
         width_k: float = 0.04,
         labels: int = 100,
-    ) -> CellPriced:
-        """Best schedule found and a true bound.
+    ) -> tuple[Ints, float]:
+        """Best schedule found and its exact priced cost, EUR.
 
-        `heat_price` (n) tilts the cells (any values give a true bound, the value of a kelvin gives
-        a tight one) and is also the price of the extra input, which lies in `extra` (low, high).
+        `heat_price` (n) tilts the cells that guide the search; the value of a kelvin guides best.
         `end` is (slope EUR/K, target degC, EUR per K below target) at the last temperature.
         """
         room, steps = self.room, self.steps
         zeros = np.zeros(steps)
-        linear = zeros if linear is None else linear
-        extra_low, extra_high = extra if extra is not None else (zeros, zeros)
         count = int(np.ceil((self.high - self.low) / width_k))
         modes = 2 + int(self.locks.sum())
         values = np.empty((steps + 1, modes, count))
@@ -112,19 +95,16 @@ class CellRoom:
         )
         kernel.lower_pass(
             self.low, width_k, count, self.reach_low, self.reach_high, self.decay, self.gain,
-            drift, extra_low, extra_high, on_cost, room.switch_cost_eur, *comfort, linear,
+            drift, zeros, zeros, on_cost, room.switch_cost_eur, *comfort, zeros,
             heat_price, *end, self.fixed, self.hold, self.allowed, self.locks, values,
         )
         start = float(room.start_c[0])
-        cell = min(max(int(np.floor((start - self.low) / width_k)), 0), count - 1)
-        bound = float(values[0, self.start_mode, cell] - self.decay[0] * heat_price[0] * start)
         schedule = np.zeros(steps, dtype=np.int64)
-        middle = 0.5 * (extra_low + extra_high)
         cost = kernel.label_pass(
-            self.low, width_k, count, 4, self.decay, self.gain, drift + middle, on_cost,
-            room.switch_cost_eur, *comfort, linear, heat_price, *end, self.fixed, self.hold,
+            self.low, width_k, count, 4, self.decay, self.gain, drift, on_cost,
+            room.switch_cost_eur, *comfort, zeros, heat_price, *end, self.fixed, self.hold,
             self.allowed, self.locks, values, start, self.start_mode, labels, kernel.BIG, schedule,
         )
-        return CellPriced(schedule, cost, bound, int(values.size))
+        return schedule, float(cost)
 
 
