@@ -115,7 +115,7 @@ class Objects:
         digest = name_of(content)
         if await self.get(digest) == content:
             return digest
-        # The name of the chunks is free; the content's own makes a repeated attempt harmless.
+        # A new name for every attempt: chunks of one that broke off are never taken for this one's.
         nuid = f"{digest[:12]}{self.client.new_inbox().rsplit('.', 1)[-1]}"
         chunks = [content[i : i + CHUNK_BYTES] for i in range(0, len(content), CHUNK_BYTES)]
         for chunk in chunks:

@@ -134,7 +134,7 @@ def row(
         "bound_eur": None if made.bound_eur is None else round(made.bound_eur, 4),
         "gap_percent": None if gap is None else round(100 * gap, 3),
         "switches": report.switches, "comfort_deficit_k_h": round(report.comfort_deficit_k_h, 2),
-        "checked": ("ok" if report.ok else "; ".join(report.faults[:3])),
+        "checked": "ok" if report.ok else "; ".join(report.faults[:3]),
         "certificate": made.certificate if planner == "emhass" else "",
     }
 
@@ -156,8 +156,10 @@ def side_by_side(
     for name in names:
         problem = INSTANCES[name]()
         rows.append(row(name, "ours", problem, lambda p=problem: plan(p)))
+        print(rows[-1], flush=True)
         warm = WarmStart(plan(problem))
         rows.append(row(name, "ours, warm", problem, lambda p=problem, w=warm: plan(p, w)))
+        print(rows[-1], flush=True)
         for solver in peers:
             rows.append(
                 row(name, solver, problem,

@@ -154,7 +154,7 @@ def _relays(house: House, answer: dict[str, list[float]]) -> tuple[np.ndarray, s
     for room in rooms:
         air = np.array(answer.get(f"predicted_temp_heater{room.index}", [20.0] * house.steps))
         target[room.index] = [*air, air[-1]]
-    rounded = round_relays(house, duty, target)
+    rounded = round_relays(house, target)
     return rounded, f"{fractional} fractional relay steps, {broken} short runs, rounded by us"
 
 

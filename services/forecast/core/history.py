@@ -15,6 +15,7 @@ from contracts.events.measurement import EvSampled, HouseSampled, RoomSampled
 from contracts.events.price import PricesPublished
 from contracts.events.weather import WeatherForecastIssued
 from contracts.site import SiteConfig
+from contracts.uncontrolled import uncontrolled_load_w
 from services.forecast.core.bands import FloatArray
 from services.forecast.core.calendar import DAY_S
 from services.forecast.core.place import Place
@@ -90,7 +91,8 @@ class Record(BaseModel):
         elif isinstance(data, HouseSampled):
             slot = int(grid.floor(data.time, STEP_S).timestamp())
             if site is not None:
-                self._sample("load", slot, self._uncontrolled_w(data, site), bounded)
+                load_w = uncontrolled_load_w(site, data.load_w, self.relay_on, self.ev_w)
+                self._sample("load", slot, load_w, bounded)
             self._sample("pv", slot, data.pv_w, bounded)
         elif isinstance(data, PricesPublished):
             start = int(data.start.timestamp())
@@ -103,19 +105,6 @@ class Record(BaseModel):
             self.runs.sort(key=lambda run: run.issued)
             if bounded:
                 del self.runs[:-KEEP_RUNS]
-
-    def _uncontrolled_w(self, data: HouseSampled, site: SiteConfig) -> float | None:
-        """The total less rated heating that is on and the cars; None when a part is not known."""
-        heating = [
-            room.heater_w if self.relay_on.get(room.id) else 0.0
-            for room in site.rooms
-            if room.heater_w > 0 and self.relay_on.get(room.id, False) is not None
-        ]
-        heated = sum(1 for room in site.rooms if room.heater_w > 0)
-        cars = list(self.ev_w.values())
-        if data.load_w is None or len(heating) < heated or None in cars:
-            return None
-        return max(0.0, data.load_w - sum(heating) - sum(car for car in cars if car is not None))
 
     def _sample(self, kind: str, slot: int, value: float | None, bounded: bool) -> None:
         if value is None:

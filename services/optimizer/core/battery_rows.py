@@ -74,7 +74,6 @@ def battery_rows(
             wish = model.add_rows(steps, -np.inf, high)
             model.put(wish, outside, -1.0)
         model.put(wish, stored, 1.0)
-        columns.soc_outside = outside
     for power, which in ((charge, "charge"), (discharge, "discharge")):
         for intercept, slope in limit_lines(battery, which):
             line = model.add_rows(steps, -np.inf, intercept)

@@ -50,7 +50,6 @@ class RoomPricer:
         self.drift = np.ascontiguousarray(room.drift_k[:steps, 0])
         self.churn = (room.churn_cost_on_eur - room.churn_cost_off_eur)[:steps]
         self.churn_base_eur = float(room.churn_cost_off_eur[:steps].sum())
-        self.tilt = np.zeros(steps)
 
     def search(
         self, on_cost_eur: Floats, end_slope: Floats, width_k: float, labels: int

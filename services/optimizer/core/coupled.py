@@ -146,7 +146,6 @@ class CoupledPricer:
         air_price = np.ascontiguousarray(self.prices.air[room.index, :steps])
         count = int(np.ceil((cells.high - cells.low) / width_k))
         values = np.empty((steps + 1, 2 + int(cells.locks.sum()), count))
-        zeros = np.zeros(steps)
         comfort = (
             room.low_c[:steps], room.high_c[:steps],
             room.penalty_low_eur_per_k[:steps], room.penalty_high_eur_per_k[:steps],
@@ -159,7 +158,7 @@ class CoupledPricer:
         guide_drift = self.drift[:, 0] + self.transition[:, 0, 1] * self.reference[:-1, 1]
         kernel.lower_pass(
             cells.low, width_k, count, cells.reach_low, cells.reach_high, cells.decay, cells.gain,
-            guide_drift, zeros, zeros, guide_cost, room.switch_cost_eur, *comfort, guide_linear,
+            guide_drift, guide_cost, room.switch_cost_eur, *comfort, guide_linear,
             air_price, float(slopes[0]), float(targets[0]), float(worth[0]), cells.fixed,
             cells.hold, cells.allowed, cells.locks, values,
         )

@@ -108,7 +108,7 @@ class CoupledRun:
     def _offer_rounded(self) -> None:
         """The relaxation's rounded schedules: first columns, and a plan to fall back on."""
         for bias in BIASES:
-            relays = round_relays(self.house, self.relaxation.duty, self.relaxation.air_c, bias)
+            relays = round_relays(self.house, self.relaxation.air_c, bias)
             for pricer in self.pricers:
                 relay = relays[pricer.room.index, : self.steps].astype(np.int64)
                 if pricer.cells.feasible(relay):

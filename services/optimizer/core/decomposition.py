@@ -54,11 +54,16 @@ class WarmColumns:
     marginal_price: Floats
 
 
-def first_prices(house: House, master: Master) -> Floats:
-    """Duals of the site for a guess of the heat: each room holds its lower comfort limit."""
+def first_prices(
+    house: House, master: Master, reach: tuple[list[Floats], list[Floats]]
+) -> Floats:
+    """Duals of the site for a guess of the heat: each room holds its lower comfort limit.
+
+    `reach` is what `temperature_limits` gives: coldest and hottest of each room.
+    """
     model = master.base.clone()
     one = model.variables(1, 1.0, 1.0)
-    coldest, hottest = temperature_limits(house)
+    coldest, hottest = reach
     for room in house.rooms:
         hold = room.low_c * (1.0 - room.transition[:, 0, 0]) - room.drift_k[:, 0]
         duty = np.clip(hold / np.maximum(room.heat_k[:, 0], 1e-9), 0.0, 1.0)[: master.steps]
@@ -94,7 +99,7 @@ class _Decomposition:
         self.scratch = Scratch()
         self.steps = relay_steps(house)
         self.master = Master(house, self.steps)
-        coldest, hottest = temperature_limits(house)
+        self.reach = coldest, hottest = temperature_limits(house)
         self.pricers = [
             RoomPricer(house, r.index, self.steps, (coldest[r.index], hottest[r.index]))
             for r in house.rooms
@@ -156,7 +161,7 @@ class _Decomposition:
     def _first_duals(self) -> Floats:
         """Prices of the last plan where there is one, else those of a guess of the heat."""
         self.done.lp_solves += 1
-        duals = first_prices(self.house, self.master)
+        duals = first_prices(self.house, self.master, self.reach)
         if self.warm is not None:
             price = self.warm.marginal_price * self.house.step_h
             for scenario, columns in zip(

@@ -16,11 +16,10 @@ from contracts.planning import Battery, DeferrableLoad, Plan, PowerPoint, Rung, 
 from services.optimizer.core.assemble import make_plan
 from services.optimizer.core.decisions import Decisions
 from services.optimizer.core.demand_rows import load_shapes
-from services.optimizer.core.house import EvArrays, House
+from services.optimizer.core.house import EvArrays, House, steps_of
 from services.optimizer.core.rounding import round_relays
 
 Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 NO_CERTIFICATE = "none: made without a solver"
 
@@ -37,7 +36,7 @@ def shifted_plan(house: House, old: Plan | None, seed: int, steps_down: tuple[st
     """
     if old is None:
         raise NothingToShift("there is no last plan")
-    where, covered = _steps_of(house, old)
+    where, covered = steps_of(house, old)
     if not covered[0]:
         raise NothingToShift(f"the last plan, of {old.start:%Y-%m-%d %H:%M} UTC, is over")
     target = _low_targets(house)
@@ -46,7 +45,7 @@ def shifted_plan(house: House, old: Plan | None, seed: int, steps_down: tuple[st
         if room.name in known:
             wanted = known[room.name][where + 1]
             target[room.index, 1:] = np.where(covered, wanted, target[room.index, 1:])
-    relays = round_relays(house, target[:, 1:], target)
+    relays = round_relays(house, target)
     cars = {car.name: np.asarray(car.power_w) / 1000.0 for car in old.evs}
     ev_kw = []
     for ev in house.evs:
@@ -76,23 +75,13 @@ def rules_plan(house: House, seed: int, steps_down: tuple[str, ...]) -> Plan:
     loads run as soon as they may.
     """
     target = _low_targets(house)
-    relays = round_relays(house, target[:, 1:], target)
+    relays = round_relays(house, target)
     ev_kw = [
         _car(house, ev, np.full(house.steps, ev.session.max_power_w / 1000.0)) for ev in house.evs
     ]
     none = np.zeros(house.steps, dtype=np.bool_)
     loads = [_load(house, load, None, none) for load in house.problem.deferrable_loads]
     return _finish(house, relays, ev_kw, loads, None, "rules", seed, steps_down)
-
-
-def _steps_of(house: House, old: Plan) -> tuple[Ints, NDArray[np.bool_]]:
-    """(step of the old plan at the middle of each step, whether the old plan reaches there)."""
-    edges = np.concatenate([[0.0], np.cumsum(old.step_s)])
-    begin = (house.problem.start - old.start).total_seconds()
-    ends = begin + np.cumsum(house.problem.step_s)
-    middle = ends - 0.5 * np.asarray(house.problem.step_s)
-    where = np.clip(np.searchsorted(edges, middle, side="right") - 1, 0, len(old.step_s) - 1)
-    return where, (middle >= 0) & (middle < edges[-1])
 
 
 def _low_targets(house: House) -> Floats:

@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from contracts.planning import EvSession, PlanningProblem, Room
+from contracts.planning import EvSession, Plan, PlanningProblem, Room
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -267,17 +267,6 @@ def simulate(house: House, relays: Floats) -> list[Floats]:
     return states
 
 
-def room_costs(room: RoomArrays, relay: Floats, air_c: Floats) -> tuple[float, float, float]:
-    """(comfort, switching, churn) EUR of one room; `air_c` has steps + 1 entries."""
-    below = np.maximum(room.low_c - air_c[1:], 0.0)
-    above = np.maximum(air_c[1:] - room.high_c, 0.0)
-    comfort = float(
-        below @ room.penalty_low_eur_per_k + above @ room.penalty_high_eur_per_k
-    )
-    churn = float(relay @ room.churn_cost_on_eur + (1.0 - relay) @ room.churn_cost_off_eur)
-    return comfort, room.switch_cost_eur * count_switches(room, relay), churn
-
-
 def count_switches(room: RoomArrays, relay: Floats) -> float:
     """Switches of a schedule: changes between relay steps (a duty step counts none)."""
     previous = np.concatenate([[float(room.initial_on)], relay[:-1]])
@@ -290,3 +279,15 @@ def terminal_cost(room: RoomArrays, end_c: Floats) -> float:
     return float(
         np.maximum(room.terminal_target_c - end_c, 0.0) @ room.terminal_value_eur_per_k
     )
+
+
+def steps_of(house: House, old: Plan) -> tuple[Ints, NDArray[np.bool_]]:
+    """(step of an older plan at the middle of each step, whether that plan reaches there).
+
+    Before and beyond the older plan its first and last steps are given.
+    """
+    edges = np.concatenate([[0.0], np.cumsum(old.step_s)])
+    ends = (house.problem.start - old.start).total_seconds() + np.cumsum(house.problem.step_s)
+    middle = ends - 0.5 * np.asarray(house.problem.step_s)
+    where = np.clip(np.searchsorted(edges, middle, side="right") - 1, 0, len(old.step_s) - 1)
+    return where, (middle >= 0) & (middle < edges[-1])

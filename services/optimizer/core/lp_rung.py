@@ -64,7 +64,6 @@ class Placed:
     decisions: Decisions
     objective_eur: float
     marginal_price: Floats
-    site_duals: Floats
     solver: str
 
 
@@ -92,7 +91,7 @@ def place(house: House, relays: Floats) -> Placed:
     if house.problem.scenarios:
         decisions = _nominal(house, relays, site, solution)
     price = solution_marginal_price(house, site.scenarios, relaxed)
-    return Placed(decisions, objective, price, relaxed.duals, solver)
+    return Placed(decisions, objective, price, solver)
 
 
 def tail_mean(totals: Floats, chance: Floats, tail: float) -> float:
@@ -188,7 +187,7 @@ def lp_plan(
     relaxation = relaxation or solve_relaxation(house)
     best: tuple[Floats, Placed] | None = None
     for bias in BIASES if house.rooms else (0.5,):
-        relays = round_relays(house, relaxation.duty, relaxation.air_c, bias)
+        relays = round_relays(house, relaxation.air_c, bias)
         placed = place(house, relays)
         if best is None or placed.objective_eur < best[1].objective_eur - 1e-12:
             best = relays, placed

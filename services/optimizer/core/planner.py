@@ -12,7 +12,7 @@ from services.optimizer.core.columns import relay_steps
 from services.optimizer.core.coupled_run import CoupledRun
 from services.optimizer.core.decomposition import WarmColumns, decompose
 from services.optimizer.core.fallback import rules_plan, shifted_plan
-from services.optimizer.core.house import House, compile_house
+from services.optimizer.core.house import House, compile_house, steps_of
 from services.optimizer.core.lp_rung import lp_plan, place
 
 RESTRICTED_ROUNDS = 3
@@ -120,18 +120,12 @@ def _decomposed(
 
 
 def align(house: House, old: Plan) -> WarmColumns:
-    """The old plan on the new grid: its values at the middle of each new step, the last held."""
-    edges = np.concatenate([[0.0], np.cumsum(old.step_s)])
-    shift = (house.problem.start - old.start).total_seconds()
-    new_edges = shift + np.concatenate([[0.0], np.cumsum(house.problem.step_s)])
-    middle = 0.5 * (new_edges[:-1] + new_edges[1:])
-    where = np.clip(np.searchsorted(edges, middle, side="right") - 1, 0, len(old.step_s) - 1)
+    """The old plan on the new grid; beyond it the last relays, and the grid's price."""
+    where, covered = steps_of(house, old)
     known = {room.name: np.asarray(room.relay) for room in old.rooms}
     relays = np.zeros((len(house.rooms), house.steps))
     for room in house.rooms:
         if room.name in known:
             relays[room.index] = np.round(known[room.name][where])
     price = np.asarray(old.marginal_price_eur_per_kwh)[where]
-    beyond = middle > edges[-1]
-    price = np.where(beyond, house.nominal.buy, price)
-    return WarmColumns(relays, price)
+    return WarmColumns(relays, np.where(covered, price, house.nominal.buy))

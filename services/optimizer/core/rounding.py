@@ -1,4 +1,4 @@
-"""From relay fractions to relays: follow the relaxed temperatures, never breaking minimum times."""
+"""From wished temperatures to relays: follow them, never breaking minimum times."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 
-def round_relays(house: House, duty: Floats, target_air_c: Floats, bias: float = 0.5) -> Floats:
+def round_relays(house: House, target_air_c: Floats, bias: float = 0.5) -> Floats:
     """Relays (rooms, steps) whose simulated air stays near `target_air_c` (rooms, steps + 1).
 
     A relay is on when the air would otherwise end the step more than `1 - bias` of one full
     step's heat below its target; larger `bias` is warmer. Overrides, remaining minimum times,
     minimum on and off times and heating-group capacities are kept. Duty steps get the duty that
-    reaches the target; `duty` gives the shape only.
+    reaches the target.
     """
-    rooms, steps = duty.shape
+    rooms, steps = len(house.rooms), house.steps
     relays = np.zeros((rooms, steps))
     state = [room.start_c.copy() for room in house.rooms]
     on = np.array([room.initial_on for room in house.rooms], dtype=np.int64)

@@ -30,7 +30,6 @@ class ScenarioColumns:
     over_phase: list[Ints] = field(default_factory=list)
     phase_rows: list[Ints] = field(default_factory=list)
     peak: int = -1
-    soc_outside: Ints | None = None
     directions: list[tuple[Ints, Ints, Ints]] = field(default_factory=list)
 
 

@@ -13,6 +13,7 @@ from contracts.events.measurement import EvSampled, HouseSampled, RoomSampled
 from contracts.events.price import PricesPublished
 from contracts.planning import Plan
 from contracts.site import SiteConfig
+from contracts.uncontrolled import uncontrolled_load_w
 
 ERROR_MEMORY_S = 900
 """Over about this long the load's present error is averaged: a kettle is no news."""
@@ -71,18 +72,19 @@ def see_house(
     """Follow the uncontrolled load against its forecast, and the month's peak import."""
     _follow_peak(watch, data, site)
     before, watch.house_at = watch.house_at, data.time
-    if before is None or data.load_w is None or forecast is None:
+    if before is None or forecast is None:
         return
     seconds = (data.time - before).total_seconds()
     expected = value_at(forecast, data.time)
     if expected is None or not 0 < seconds <= LONGEST_GAP_S:
         return
-    heating = sum(
-        room.heater_w for room in site.rooms
-        if room.id in watch.relays and watch.relays[room.id].on
+    load_w = uncontrolled_load_w(
+        site, data.load_w, {room: relay.on for room, relay in watch.relays.items()},
+        {name: 0.0 if car.plugged is False else car.power_w for name, car in evs.items()},
     )  # fmt: skip
-    charging = sum(car.power_w or 0.0 for car in evs.values())
-    error = max(0.0, data.load_w - heating - charging) - expected
+    if load_w is None:
+        return
+    error = load_w - expected
     share = min(1.0, seconds / ERROR_MEMORY_S)
     watch.load_error_w += share * (error - watch.load_error_w)
     watch.load_off_wh += error * seconds / 3_600

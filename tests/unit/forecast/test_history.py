@@ -26,6 +26,13 @@ def house(minutes: float, load: float | None = 1_000.0, pv: float | None = 0.0) 
     )
 
 
+def all_off(site: SiteConfig) -> Record:
+    record = Record()
+    for known in site.rooms:
+        record.take(room(known.id, False), site)
+    return record
+
+
 def room(name: str, on: bool | None) -> RoomSampled:
     return RoomSampled(room=name, time=START, temperature_c=20.0, relay_on=on)
 
@@ -53,7 +60,7 @@ class TestTrack:
 
 class TestUncontrolledLoad:
     def record(self, site: SiteConfig, *before: RoomSampled | EvSampled) -> Record:
-        record = Record()
+        record = all_off(site)
         for data in before:
             record.take(data, site)
         record.take(house(0, 4_000.0), site)
@@ -65,6 +72,12 @@ class TestUncontrolledLoad:
         car = EvSampled(ev="car", time=START, plugged=True, power_w=1_000.0)
         record = self.record(site, room("living", True), car)
         assert record.tracks["load"].values == [4_000.0 - living.heater_w - 1_000.0]
+
+    def test_a_room_never_heard_of_is_not_a_room_that_is_off(self, site: SiteConfig) -> None:
+        record = Record()
+        for minute in (0, 15, 30):
+            record.take(house(minute), site)
+        assert record.tracks["load"].values == []
 
     @pytest.mark.parametrize("unknown", [
         room("living", None),
@@ -81,7 +94,7 @@ class TestUncontrolledLoad:
         assert self.record(site, away).tracks["load"].values == [4_000.0]
 
     def test_a_missing_meter_leaves_its_quarter_empty(self, site: SiteConfig) -> None:
-        record = Record()
+        record = all_off(site)
         for minutes, value in ((0, 100.0), (5, None), (10, 300.0), (15, None), (30, 50.0), (45, 50.0)):
             record.take(house(minutes, value), site)
         assert record.tracks["load"].values == [200.0, None, 50.0]

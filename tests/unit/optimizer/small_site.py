@@ -128,6 +128,8 @@ class Desk:
         found = site or small_site()
         loaded = ConfigLoaded(kind="site", content_hash=found.content_hash(), site=found)
         self.tell("system.config-loaded", loaded)
+        for room in found.rooms:
+            self.relay(minutes(-60), room.id, False)
 
     @property
     def state(self) -> Any:

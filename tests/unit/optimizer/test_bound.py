@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from contracts.planning import PlanningProblem
 from services.optimizer.core.checker import check_plan
 from services.optimizer.core.costs import evaluate
 from services.optimizer.core.decisions import read_decisions
@@ -45,6 +46,19 @@ def test_bound_is_below_the_exact_optimum_and_the_plan_near_it(seed):
     # two rooms at a tight fuse are the decomposition's worst case; coupling is only approximated
     share = 0.2 if compile_house(problem).coupled else 0.05
     assert made.expected_cost_eur <= high + share * abs(high) + 0.15
+
+
+def test_prices_exist_where_the_lowest_comfort_is_out_of_reach():
+    """Frost protection until the duty steps begin: no room can be that cold by then."""
+    data = small_house(7, rooms=2, steps=12).model_dump()
+    data["step_s"] = (900,) * 8 + (3600,) * 4
+    data["duty_from_step_s"] = 3600
+    for room in data["rooms"]:
+        room["low_c"] = (5.0,) * 8 + (20.0,) * 4
+    problem = PlanningProblem.model_validate(data)
+    made = plan(problem)
+    assert (made.rung, made.steps_down) == ("full", ())
+    assert check_plan(problem, made).ok
 
 
 @pytest.mark.parametrize("seed", range(6))

@@ -90,6 +90,16 @@ def test_a_load_above_its_forecast_is_planned_with(desk):
     assert inputs.base_load_w[30] == pytest.approx(500.0, abs=30.0)
 
 
+@pytest.mark.parametrize("power_w", [None, 3_000.0])
+def test_a_car_of_unknown_power_says_nothing_of_the_load(desk, power_w):
+    """Missing is not zero: 3 kW that may be the car's are no error of the load forecast."""
+    car = EvSampled(ev="car", time=minutes(1), plugged=True, power_w=power_w)
+    desk.tell("measurement.ev.sampled", car)
+    for part in range(1, 4):
+        desk.five_minutes(minutes(5 * part), soc=expected_soc(desk, minutes(5 * part)), load_w=3_500.0)
+    assert abs(desk.state.watch.load_off_wh) < 1.0
+
+
 def test_published_prices_are_news_once_and_at_once(desk):
     start = minutes(7 * 60)
     prices = PricesPublished(

@@ -39,8 +39,7 @@ def stage_floor(
 @njit(cache=True)  # type: ignore[untyped-decorator]
 def lower_pass(
     first: float, width: float, count: int, reach_low: Floats, reach_high: Floats,
-    decay: Floats, gain: Floats, drift: Floats, extra_low: Floats, extra_high: Floats,
-    on_cost: Floats, switch_cost: float,
+    decay: Floats, gain: Floats, drift: Floats, on_cost: Floats, switch_cost: float,
     comfort_low: Floats, comfort_high: Floats, penalty_low: Floats, penalty_high: Floats,
     linear: Floats, heat_price: Floats, end_slope: float, end_target: float, end_value: float,
     fixed: Ints, hold: Ints, allowed: Ints, locks: Ints, values: Floats,
@@ -81,39 +80,28 @@ def lower_pass(
             for i in range(count):
                 after[m, i] = values[t + 1, m, i] + floor[i]
         a = decay[t]
-        # how many cells the image of one cell can touch
-        span = a * width + extra_high[t] - extra_low[t]
-        touch = int(np.floor(span / width)) + 2
         for m in range(modes):
             on = m == 1 or m >= 2 + lock_off
             if (on and fixed[t] == 0) or (not on and fixed[t] == 1):
                 continue
             constant = (on_cost[t] if on else 0.0) - heat_price[t] * (
                 drift[t] + (gain[t] if on else 0.0))
-            shift = drift[t] + (gain[t] if on else 0.0) + extra_low[t]
-            if touch == 2:
-                for i in range(count - 1):
-                    pair[m, i] = min(after[m, i], after[m, i + 1])
-                pair[m, count - 1] = after[m, count - 1]
-            else:
-                _window_minimum(after[m], touch, pair[m])
+            shift = drift[t] + (gain[t] if on else 0.0)
+            # a cell shrinks with the decay, so its image touches two cells at most
+            for i in range(count - 1):
+                pair[m, i] = min(after[m, i], after[m, i + 1])
+            pair[m, count - 1] = after[m, count - 1]
             row, target = pair[m], step_value[m]
             position = (a * first + shift - first) / width
             for i in range(1, count - 1):
                 j = int(np.floor(position + a * i))
                 j = min(max(j, 0), count - 1)
                 target[i] = row[j] + constant
-            # where the first touched cell lies below the grid the window loses its upper end only
+            # where the image lies below the grid it touches the first cell only
             for i in range(1, count - 1):
-                j = int(np.floor(position + a * i))
-                if j < 0:
-                    last = min(max(j + touch - 1, 0), count - 1)
-                    best = after[m, 0]
-                    for k in range(1, last + 1):
-                        best = min(best, after[m, k])
-                    target[i] = best + constant
-                else:
+                if int(np.floor(position + a * i)) >= 0:
                     break
+                target[i] = after[m, 0] + constant
             for side in range(2):
                 i = 0 if side == 0 else count - 1
                 left = first + i * width if i > 0 else min(first, reach_low[t])
@@ -121,7 +109,7 @@ def lower_pass(
                     first + count * width, reach_high[t])
                 low_cell = int(np.floor((a * left + shift - first) / width))
                 high_cell = int(np.floor(
-                    (a * right + shift + extra_high[t] - extra_low[t] - first) / width))
+                    (a * right + shift - first) / width))
                 low_cell = min(max(low_cell, 0), count - 1)
                 high_cell = min(max(high_cell, 0), count - 1)
                 best = after[m, low_cell]
@@ -130,21 +118,6 @@ def lower_pass(
                 target[i] = best + constant
         _choose(values, t, step_value, on_cost.size, fixed[t], hold, allowed, lock_off, lock_on,
                 switch_cost, count)
-
-
-@njit(cache=True)  # type: ignore[untyped-decorator]
-def _window_minimum(source: Floats, touch: int, out: Floats) -> None:
-    """out[i] = min(source[i .. i + touch - 1]), clipped at the end (doubling)."""
-    count = source.size
-    out[:] = source
-    reach = 1
-    while reach < touch:
-        step = min(reach, touch - reach)
-        for i in range(count - step):
-            out[i] = min(out[i], out[i + step])
-        for i in range(max(count - step, 0), count):
-            out[i] = min(out[i], out[count - 1])
-        reach += step
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
@@ -209,9 +182,9 @@ def label_pass(
     first: float, width: float, count: int, bins_per_cell: int,
     decay: Floats, gain: Floats, drift: Floats, on_cost: Floats, switch_cost: float,
     comfort_low: Floats, comfort_high: Floats, penalty_low: Floats, penalty_high: Floats,
-    linear: Floats, heat_price: Floats, end_slope: float, end_target: float, end_value: float,
+    heat_price: Floats, end_slope: float, end_target: float, end_value: float,
     fixed: Ints, hold: Ints, allowed: Ints, locks: Ints, values: Floats,
-    start: float, start_mode: int, max_labels: int, ceiling: float, schedule: Ints,
+    start: float, start_mode: int, max_labels: int, schedule: Ints,
 ) -> float:
     """Forward search with exact temperatures; cells guide, and merge labels of one bin.
 
@@ -263,7 +236,7 @@ def label_pass(
                         following = (2 + lock_off if on else 2) + remaining - 1
                     price = switch_cost
                 x = decay[t] * temp[now, label] + drift[t] + (gain[t] if on else 0.0)
-                c = cost[now, label] + price + (on_cost[t] if on else 0.0) + linear[t] * x
+                c = cost[now, label] + price + (on_cost[t] if on else 0.0)
                 c += penalty_low[t] * max(comfort_low[t] - x, 0.0)
                 c += penalty_high[t] * max(x - comfort_high[t], 0.0)
                 place = (x - first) / width
@@ -272,8 +245,6 @@ def label_pass(
                 if t == n - 1:
                     future = end_slope * x + end_value * max(end_target - x, 0.0)
                 promise = c + future
-                if promise > ceiling:
-                    continue
                 slot = min(max(int(np.floor(place * bins_per_cell)), 0), bins - 1)
                 key = following * bins + slot
                 other = table[key]

@@ -85,7 +85,6 @@ class CellRoom:
         `end` is (slope EUR/K, target degC, EUR per K below target) at the last temperature.
         """
         room, steps = self.room, self.steps
-        zeros = np.zeros(steps)
         count = int(np.ceil((self.high - self.low) / width_k))
         modes = 2 + int(self.locks.sum())
         values = np.empty((steps + 1, modes, count))
@@ -95,15 +94,15 @@ class CellRoom:
         )
         kernel.lower_pass(
             self.low, width_k, count, self.reach_low, self.reach_high, self.decay, self.gain,
-            drift, zeros, zeros, on_cost, room.switch_cost_eur, *comfort, zeros,
+            drift, on_cost, room.switch_cost_eur, *comfort, np.zeros(steps),
             heat_price, *end, self.fixed, self.hold, self.allowed, self.locks, values,
         )
         start = float(room.start_c[0])
         schedule = np.zeros(steps, dtype=np.int64)
         cost = kernel.label_pass(
             self.low, width_k, count, 4, self.decay, self.gain, drift, on_cost,
-            room.switch_cost_eur, *comfort, zeros, heat_price, *end, self.fixed, self.hold,
-            self.allowed, self.locks, values, start, self.start_mode, labels, kernel.BIG, schedule,
+            room.switch_cost_eur, *comfort, heat_price, *end, self.fixed, self.hold,
+            self.allowed, self.locks, values, start, self.start_mode, labels, schedule,
         )
         return schedule, float(cost)
 

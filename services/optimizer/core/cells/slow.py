@@ -14,7 +14,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from services.optimizer.core.cells.kernel import BIG, _window_minimum, stage_floor
+from services.optimizer.core.cells.kernel import BIG, stage_floor
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -68,6 +68,21 @@ def _at(after: Floats, nodes: Floats, first: int, last: int, y: float, j: int) -
     part = (y - nodes[k]) / (nodes[k + 1] - nodes[k])
     part = min(max(part, 0.0), 1.0)
     return float((1.0 - part) * after[k, j] + part * after[k + 1, j])
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def _window_minimum(source: Floats, touch: int, out: Floats) -> None:
+    """out[i] = min(source[i .. i + touch - 1]), clipped at the end (doubling)."""
+    count = source.size
+    out[:] = source
+    reach = 1
+    while reach < touch:
+        step = min(reach, touch - reach)
+        for i in range(count - step):
+            out[i] = min(out[i], out[i + step])
+        for i in range(max(count - step, 0), count):
+            out[i] = min(out[i], out[count - 1])
+        reach += step
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
