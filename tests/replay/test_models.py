@@ -39,12 +39,12 @@ def promotion(quantity: Any, content: bytes, digest: str = "") -> ModelPromoted:
     )  # fmt: skip
 
 
-def pv_model(site: SiteConfig) -> bytes:
+def pv_model(site: SiteConfig, seed: int = 1) -> bytes:
     """A small PV model, trained on twelve days of sun made here."""
     start = int(datetime(2025, 12, 30, tzinfo=UTC).timestamp())
     times = start + 900 * np.arange(12 * 96, dtype=np.int64)
     ghi = np.maximum(0.0, 400 * np.sin((times % DAY_S / DAY_S - 0.25) * 2 * np.pi))
-    rng = np.random.default_rng(1)
+    rng = np.random.default_rng(seed)
     hourly = slice(None, None, 4)
     calm, cold = np.full(len(times), 1.5), np.full(len(times), 2.0)
     columns = {"temp_air": cold[hourly], "ghi": ghi[hourly], "wind_speed": calm[hourly]}
@@ -64,7 +64,10 @@ def run(site: SiteConfig, safety_limits: dict[str, Any]) -> tuple[list[Event], d
     thermal = to_json(model_of(site).model_copy(update={"ground_temperature_c": 12.0})).encode()
     steps = {
         1: [("pv", pv_model(site), ""), ("thermal", thermal, "")],
-        2: [("pv", b"damaged", name_of(b"whole")), ("load", b"no model", ""), ("thermal", b"{}", "")],
+        2: [
+            ("pv", b"damaged", name_of(b"whole")), ("load", b"no model", ""), ("thermal", b"{}", ""),
+            ("price", pv_model(site, 2), ""),
+        ],
     }
     for hour in (1, 2, 3):
         while house.house.time < scenario.start + dt.timedelta(hours=hour):
@@ -99,7 +102,8 @@ def test_what_cannot_be_used_is_named_and_the_one_before_stays(
     problems = [e.data.problem for e in run[0] if isinstance(e.data, ModelChecked) and e.data.problem]
     assert "damaged" in problems[0]
     assert "not a packed forecast model" in problems[1]
-    assert len(problems) == 3
+    assert problems[-1] == "is a model of pv"
+    assert len(problems) == 4
 
 
 def test_it_replays_exactly_with_its_models(run: tuple[list[Event], dict[str, bytes]]) -> None:

@@ -13,7 +13,7 @@ from contracts.envelope import Event
 from contracts.events.forecast import AccuracyScored, LeadScores
 from contracts.events.system import ConfigLoaded, ModelChecked, ModelPromoted
 from contracts.site import SiteConfig
-from contracts.thermal_model import to_json
+from contracts.thermal_model import HouseModel, to_json
 from pems import promotion
 from pems.nightly import night_of
 from pems.trainer import by_hand, due, read, roll_back, train_house
@@ -22,8 +22,11 @@ from services.forecast.core.place import Place
 from services.forecast.core.registry import pack
 from services.forecast.core.series import Dataset, Series
 from services.forecast.retrain import consider, refreshed
+from services.thermal.core import retrain as thermal
 from services.thermal.core.from_site import model_of
+from services.thermal.core.identify import Identification
 from tests.conftest import make_event
+from tests.unit.thermal.house import simulate, true_house
 
 START = datetime(2026, 1, 12, tzinfo=UTC)
 DAY_S = 86_400
@@ -161,3 +164,35 @@ def test_a_night_begins_at_three_by_the_wall_clock_on_odd_days_too() -> None:
         changes = [k for k in range(1, len(nights)) if nights[k] != nights[k - 1]]
         assert len(changes) == 1
         assert (start + timedelta(minutes=10 * changes[0])).astimezone(zone).hour == 3
+
+
+def blind_house() -> HouseModel:
+    """The true house, thought to lose three times the heat."""
+    house = true_house()
+    rooms = tuple(
+        r.model_copy(update={"air_outside_w_per_k": 3.0 * r.air_outside_w_per_k}) for r in house.rooms
+    )
+    return house.model_copy(update={"rooms": rooms})
+
+
+@pytest.mark.parametrize(("candidate", "incumbent", "better"), [
+    (true_house(), blind_house(), True), (blind_house(), true_house(), False),
+    (true_house(), true_house(), False),
+])  # fmt: skip
+def test_a_house_model_takes_over_only_when_it_predicts_the_last_days_better(
+    candidate: HouseModel, incumbent: HouseModel, better: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The judge alone: identification has tests of its own."""
+    found = Identification(candidate, (), {}, 900, 0)
+    monkeypatch.setattr(thermal, "identify", lambda *given, **named: found)
+    verdict = thermal.consider(simulate(true_house(), days=9), incumbent, incumbent)
+    assert verdict.better == better
+    assert (verdict.candidate_mae_k < verdict.incumbent_mae_k) == better
+
+
+def test_prices_are_judged_without_those_that_were_published_later() -> None:
+    """The untrained method repeats what is published: given the future it would be exact."""
+    start = int(START.timestamp()) - 40 * DAY_S
+    values = np.random.default_rng(2).normal(80.0, 30.0, 30 * 24)
+    verdict = consider("price", Dataset(Series(start, 3_600, values)), TestConsider.place, None)
+    assert verdict.incumbent_loss > 3.0

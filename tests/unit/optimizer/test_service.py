@@ -10,8 +10,10 @@ from contracts.events.measurement import EvSampled, HouseSampled
 from contracts.events.override import Granted
 from contracts.events.plan import LadderDescended, PlanComputed
 from contracts.events.price import PricesPublished
+from contracts.planning import Churn
 from services.optimizer import service
 from services.optimizer.core import planner, watch
+from services.optimizer.core.changes import with_churn
 from services.optimizer.core.linear_model import SolverFailed
 from services.optimizer.core.problem import build
 from tests.unit.optimizer.small_site import (
@@ -165,6 +167,22 @@ def test_the_next_plan_says_how_much_changed(desk):
     assert made.plan.work.warm_columns > 0
 
 
+def test_battery_energy_that_moved_is_counted_once(desk):
+    (first,) = plans(desk.said)
+    old = first.plan
+    charge = list(old.battery_charge_w)
+    charge[0] += 1_000.0
+    charge[1] -= 1_000.0
+    new = old.model_copy(update={
+        "battery_charge_w": tuple(charge),
+        "churn": Churn(
+            previous_plan_id="1", relay_steps_compared=0, relay_steps_changed=0, reasons=()
+        ),
+    })  # fmt: skip
+    problem = build(knowledge(), NOW)
+    assert with_churn(new, old, problem, None, "test").churn.battery_kwh_moved == pytest.approx(0.25)
+
+
 def test_a_price_on_churn_keeps_more_of_the_last_plan():
     changed = []
     for price in (0.0, 1.0):
@@ -228,7 +246,8 @@ def test_inputs_that_do_not_reach_are_no_crash(desk):
 
 def test_the_month_s_peak_is_followed_by_quarter_hours():
     site, seen = small_site(), watch.Watch()
-    for part, wh in enumerate((0.0, 500.0, 1_700.0, 1_800.0)):
+    # the last reading comes an hour late: what was drawn in which quarter hour is not known
+    for part, wh in ((0, 0.0), (1, 500.0), (2, 1_700.0), (3, 1_800.0), (7, 6_000.0)):
         data = HouseSampled(
             time=minutes(15 * part), pv_w=0.0, load_w=0.0, grid_w=0.0, battery_w=0.0, soc=0.5,
             import_wh=wh,
