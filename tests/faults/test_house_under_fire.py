@@ -166,7 +166,8 @@ def night(
     try:
         asyncio.run(Director(house, found).run())
         assert house.supervisor.code("twin") == 0, (found.home / "logs/twin.log").read_text()
-        assert house.supervisor.running["optimizer"].restarts == 1
+        # killed once; the power cut ends it again when it finds it waiting for an acknowledgement
+        assert 1 <= house.supervisor.running["optimizer"].restarts <= 2
     finally:
         house.stop()
     found.events, found.poison = load_log(found.home)
