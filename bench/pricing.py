@@ -34,10 +34,8 @@ def weather(rng: np.random.Generator, hours: np.ndarray) -> tuple[np.ndarray, np
     return outdoor, sun
 
 
-def wishes(
-    rng: np.random.Generator, hours: np.ndarray, step_h: float, power_kw: float, heat: float
-) -> dict:
-    """Comfort band with a night setback, switching, terminal value of stored heat."""
+def wishes(hours: np.ndarray, step_h: float, power_kw: float) -> dict:
+    """Comfort band with a night setback, switching."""
     day = (hours % 24.0 >= 6.0) & (hours % 24.0 < 22.0)
     minimum = max(1, round(0.5 / step_h))
     return {
@@ -49,8 +47,6 @@ def wishes(
         "switch_cost_eur": 0.01,
         "min_on_steps": minimum,
         "min_off_steps": minimum,
-        "terminal_temperature_c": np.array([15.0, 20.5, 25.0]),
-        "terminal_value_eur": 0.12 * heat * np.array([-5.5, 0.0, 1.35]),
     }
 
 
@@ -76,7 +72,9 @@ def one_node_room(
         gain_on_k=(1.0 - decay) * power / loss,
         drift_k=(1.0 - decay) * (outdoor + sun / loss),
         start_temperature_c=rng.uniform(19.0, 22.0),
-        **wishes(rng, hours, step_h, power, heat),
+        terminal_temperature_c=np.array([15.0, 20.5, 25.0]),
+        terminal_value_eur=0.12 * heat * np.array([-5.5, 0.0, 1.35]),
+        **wishes(hours, step_h, power),
     )
     return room, prices(rng, hours)
 
@@ -104,7 +102,10 @@ def two_node_room(
         ),
         drift_k=free @ integral.T,
         start_temperature_c=np.array([20.0, 20.0]),
-        **wishes(rng, hours, step_h, power, heat[1]),
+        end_weights=np.array([[0.0, 1.0]]),
+        end_target_c=np.array([20.5]),
+        end_value_eur_per_k=np.array([0.12 * heat[1]]),
+        **wishes(hours, step_h, power),
     )
     return room, prices(rng, hours)
 

@@ -45,6 +45,7 @@ BLOCKS = (900,) * 24 + (1800,) * 36 + (3600,) * 24
 INSTANCES: dict[str, Callable[[], PlanningProblem]] = {
     "16 rooms x 192": make_house,
     "16 rooms x 192, second house": lambda: make_house(seed=2),
+    "16 two-node rooms x 192": lambda: make_house(two_node=True),
     "16 coupled two-node rooms x 192": lambda: make_house(two_node=True, coupled=True),
     "16 rooms x 576 of 5 min": lambda: make_house(step_s=FIVE_MINUTES),
     "64 rooms x 192": lambda: make_house(rooms=64),

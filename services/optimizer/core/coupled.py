@@ -91,16 +91,19 @@ class HeatPrices:
         return cls(air, mass)
 
 
-def neighbour_linear(house: House, prices: HeatPrices) -> Floats:
-    """(rooms, steps): price of a kelvin of a room's air at the END of step t to its neighbours."""
-    linear = np.zeros((len(house.rooms), house.steps))
+def neighbour_linear(house: House, prices: HeatPrices, steps: int) -> Floats:
+    """(rooms, steps): price of a kelvin of a room's air at the END of step t to its neighbours.
+
+    What the air at the end of the relay steps does is in the master's rows, if there are any.
+    """
+    linear = np.zeros((len(house.rooms), steps))
     for room in house.rooms:
         q = prices.mass[room.index, 1:]
         for other, gain in room.neighbour_gain.items():
             effect = -prices.air[room.index] * gain[:, 0]
             if room.nodes == 2:
                 effect = effect + q * gain[:, 1]
-            linear[other, :-1] += effect[1:]
+            linear[other, :-1] += effect[1:steps]
     return linear
 
 
@@ -116,7 +119,7 @@ class CoupledPricer:
         self.whole = steps == house.steps
         self.cells = CellRoom(room, steps, reach[0][:, 0], reach[1][:, 0])
         self.prices = prices
-        self.linear = np.ascontiguousarray(neighbour_linear(house, prices)[index, :steps])
+        self.linear = np.ascontiguousarray(neighbour_linear(house, prices, steps)[index])
         self.churn = (room.churn_cost_on_eur - room.churn_cost_off_eur)[:steps]
         self.churn_base_eur = float(room.churn_cost_off_eur[:steps].sum())
         self.transition = np.ascontiguousarray(joint.transition[index, :steps])
@@ -150,7 +153,7 @@ class CoupledPricer:
             room.low_c[:steps], room.high_c[:steps],
             room.penalty_low_eur_per_k[:steps], room.penalty_high_eur_per_k[:steps],
         )
-        slopes, targets, worth = self._ends(end_slope)
+        slopes, targets, worth = self.ends(end_slope)
         # the guide sees the mass at its reference and pays for what the relay gives to the mass
         guide_cost = on_cost + mass_price[1:] * self.heat[:, 1]
         guide_linear = self.linear.copy()
@@ -175,7 +178,7 @@ class CoupledPricer:
         )
         return self.column(schedule), cost + self.churn_base_eur + self.linear_base_eur
 
-    def _ends(self, end_slope: Floats) -> tuple[Floats, Floats, Floats]:
+    def ends(self, end_slope: Floats) -> tuple[Floats, Floats, Floats]:
         """(slope, target, value below target) for air and mass at the end of the relay steps."""
         slopes, targets, worth = np.zeros(2), np.zeros(2), np.zeros(2)
         nodes = self.room.nodes

@@ -15,6 +15,12 @@ from services.optimizer.core.cells import slow
 from services.optimizer.core.coupled import CoupledPricer, HeatPrices, neighbour_linear
 from services.optimizer.core.house import House, RoomArrays
 from services.optimizer.core.master import Prices
+from services.optimizer.core.pricing import (
+    Scratch,
+    TwoNodeRoomPricing,
+    price_room_two_node,
+    split_modes,
+)
 
 Floats = NDArray[np.float64]
 
@@ -22,6 +28,15 @@ NODE_OFFSETS_K = np.array(
     [-2.0, -1.0, -0.6, -0.4, -0.3, -0.2, -0.1, 0.0, 0.1, 0.2, 0.3, 0.4, 0.6, 1.0, 2.0]
 )
 NODE_MARGIN_K = 0.01
+CELL_WIDTH_K = 0.04
+
+GAP_FRACTION = 5e-3
+"""Distance of a room's schedule and its bound that is good enough, rooms without neighbours."""
+
+PENALTY_SHARE = 1.2
+"""A room without neighbours pays at most this many times the price of a kelvin of its air for each
+kelvin that its comfort misses. A lower price keeps the bound a bound; missed comfort still does not
+pay, and the steep bend of the true price is what the bound loses most at."""
 
 
 def slow_mode(room: RoomArrays, steps: int) -> tuple[float, Floats, Floats] | None:
@@ -68,7 +83,7 @@ def room_bound(
             slow_extra[side] += both * air if two else 0.0
     tilt = -prices.mass[index, : steps + 1] if two else np.zeros(steps + 1)
     heat_price = prices.air[index, :steps] - e * tilt[1:]
-    slopes, targets, worth = pricer._ends(end_slope)
+    slopes, targets, worth = pricer.ends(end_slope)
     # the mass's end value is convex: the line with slope -tilt lies below it
     end_mass = float(tilt[-1]) if pricer.whole else -float(slopes[1])
     end_slope_air = float(slopes[0]) + (e * end_mass if two else 0.0)
@@ -121,19 +136,70 @@ def _start_credit(house: House, prices: HeatPrices, index: int) -> float:
 def coupled_bound(
     house: House, pricers: list[CoupledPricer], site_bound: float, prices: Prices,
     heat: HeatPrices, reach: tuple[list[Floats], list[Floats]], temperatures: Floats,
-    width_k: float,
 ) -> float | None:
     """Lagrangian bound of the whole house (EUR), or None when a room has no slow mode."""
     total = site_bound + house.problem.grid.fixed_fee_eur
-    linear = neighbour_linear(house, heat)
+    linear = neighbour_linear(house, heat, pricers[0].steps)
+    scratch = Scratch()
     for pricer in pricers:
         index = pricer.room.index
-        pricer.linear = np.ascontiguousarray(linear[index, : pricer.steps])
-        part = room_bound(
-            house, pricer, prices.on_cost_eur[index], prices.end_slope_eur_per_k[index], heat,
-            reach, temperatures[index], width_k,
-        )
+        pricer.linear = np.ascontiguousarray(linear[index])
+        on_cost, end_slope = prices.on_cost_eur[index], prices.end_slope_eur_per_k[index]
+        part = lone_bound(house, pricer, on_cost, end_slope, heat, scratch)
+        if part is None:
+            part = room_bound(
+                house, pricer, on_cost, end_slope, heat, reach, temperatures[index], CELL_WIDTH_K
+            )
         if part is None:
             return None
         total += part
     return total
+
+
+def lone_bound(
+    house: House, pricer: CoupledPricer, on_cost_eur: Floats, end_slope: Floats,
+    prices: HeatPrices, scratch: Scratch,
+) -> float | None:
+    """As `room_bound`, for a two-node room that no neighbour warms and whose matrices have common
+    modes; None for any other room.
+
+    Such a room needs no free input, and its bound comes from the far tighter planes of
+    pricing/two_node.py.
+    """
+    room, steps = pricer.room, pricer.steps
+    if room.neighbour_gain or room.nodes == 1:
+        return None
+    try:
+        split_modes(room.transition[:steps])
+    except ValueError:
+        return None
+    on_cost = on_cost_eur + pricer.churn
+    kelvin = float(np.median(on_cost / np.maximum(room.heat_k[:steps, 0], 1e-9)))
+    cap = PENALTY_SHARE * max(kelvin, 0.0)
+    slopes, targets, worth = pricer.ends(end_slope)
+    minimum = room.min_on_steps if room.initial_on else room.min_off_steps
+    priced = TwoNodeRoomPricing(
+        transition=room.transition[:steps],
+        gain_on_k=room.heat_k[:steps],
+        drift_k=room.drift_k[:steps],
+        start_temperature_c=room.start_c,
+        comfort_low_c=room.low_c[:steps],
+        comfort_high_c=room.high_c[:steps],
+        penalty_low_eur_per_k=np.minimum(room.penalty_low_eur_per_k[:steps], cap),
+        penalty_high_eur_per_k=np.minimum(room.penalty_high_eur_per_k[:steps], cap),
+        energy_on_kwh=np.ones(steps),
+        switch_cost_eur=room.switch_cost_eur,
+        min_on_steps=room.min_on_steps[:steps],
+        min_off_steps=room.min_off_steps[:steps],
+        relay_on_at_start=bool(room.initial_on),
+        steps_in_state_at_start=max(0, int(minimum[0]) - room.held_steps),
+        relay_fixed=room.relay_fixed[:steps],
+        air_price_eur_per_k=pricer.linear,
+        end_slope_eur_per_k=slopes,
+        end_weights=np.eye(2),
+        end_target_c=targets,
+        end_value_eur_per_k=worth,
+    )
+    found = price_room_two_node(priced, on_cost, gap_fraction=GAP_FRACTION, scratch=scratch)
+    credit = _start_credit(house, prices, room.index)
+    return float(found.lower_bound_eur + pricer.churn_base_eur + credit)

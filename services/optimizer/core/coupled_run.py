@@ -21,7 +21,6 @@ Floats = NDArray[np.float64]
 SEARCH = (0.04, 60)
 SMOOTHING = 0.3
 CORRECTION_ROUNDS = 2
-BOUND_WIDTH_K = 0.04
 REFINE_GROUPS = 4
 WORTH_FRACTION = 1e-4
 """A correction of the reference that gains less than this share of the cost is the last."""
@@ -99,7 +98,7 @@ class CoupledRun:
         prices = self.master.prices(duals, np.zeros(len(self.pricers)))
         bound = coupled_bound(
             self.house, self.pricers, self.master.base.dual_bound(duals), prices, self.prices,
-            self.reach, self.joint.simulate(self.done.relays), BOUND_WIDTH_K,
+            self.reach, self.joint.simulate(self.done.relays),
         )
         self.done.priced += len(self.pricers)
         if bound is not None and bound > self.done.bound_eur:

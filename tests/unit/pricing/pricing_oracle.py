@@ -21,6 +21,7 @@ def random_room(rng: np.random.Generator, steps: int, wild: bool = False) -> Roo
         drift_k=(1.0 - decay) * rng.uniform(-10.0, 25.0, steps),
         start_temperature_c=rng.uniform(10.0, 28.0) if wild else rng.uniform(18.0, 22.0),
         **random_wishes(rng, steps, wild),
+        **random_terminal(rng),
     )
 
 
@@ -46,7 +47,11 @@ def random_two_node_room(
         gain_on_k=integral @ heat,
         drift_k=drift + np.einsum("tij,tj->ti", integral, free),
         start_temperature_c=rng.uniform(17.0, 23.0, 2),
-        terminal_weights=np.array([0.2, 0.8]) if wild else np.array([0.0, 1.0]),
+        air_price_eur_per_k=rng.normal(0.0, 0.05, steps) if wild else np.zeros(steps),
+        end_slope_eur_per_k=rng.normal(0.0, 0.2, 2) if wild else np.zeros(2),
+        end_weights=np.array([[1.0, 0.0], [0.2, 0.8]]),
+        end_target_c=rng.uniform(15.0, 25.0, 2),
+        end_value_eur_per_k=rng.uniform(0.0, 0.5, 2) * rng.integers(0, 2, 2),
         **random_wishes(rng, steps, wild),
     )
 
@@ -57,9 +62,6 @@ def random_wishes(rng: np.random.Generator, steps: int, wild: bool) -> dict:
     fixed = np.full(steps, -1)
     if wild and rng.random() < 0.5:
         fixed = rng.choice([-1, -1, -1, 0, 1], steps)
-    points = np.sort(rng.uniform(15.0, 25.0, rng.integers(0, 4)))
-    slopes = np.sort(rng.uniform(-0.3, 0.5, max(points.size - 1, 0)))[::-1]
-    values = np.concatenate([[0.1], 0.1 + np.cumsum(slopes * np.diff(points))])[: points.size]
     return {
         "comfort_low_c": low,
         "comfort_high_c": low + rng.uniform(0.0, 4.0, steps),
@@ -72,9 +74,15 @@ def random_wishes(rng: np.random.Generator, steps: int, wild: bool) -> dict:
         "relay_on_at_start": bool(rng.integers(0, 2)),
         "steps_in_state_at_start": int(rng.integers(0, 4)),
         "relay_fixed": fixed,
-        "terminal_temperature_c": points,
-        "terminal_value_eur": values,
     }
+
+
+def random_terminal(rng: np.random.Generator) -> dict:
+    """A concave value of the final temperature, with up to three break points."""
+    points = np.sort(rng.uniform(15.0, 25.0, rng.integers(0, 4)))
+    slopes = np.sort(rng.uniform(-0.3, 0.5, max(points.size - 1, 0)))[::-1]
+    values = np.concatenate([[0.1], 0.1 + np.cumsum(slopes * np.diff(points))])[: points.size]
+    return {"terminal_temperature_c": points, "terminal_value_eur": values}
 
 
 def trajectory(room: Room, schedule: np.ndarray) -> np.ndarray:
@@ -94,7 +102,7 @@ def cost_by_hand(room: Room, price: np.ndarray, schedule: np.ndarray) -> float:
     temperatures = trajectory(room, schedule)
     air, final = temperatures, temperatures[-1]
     if isinstance(room, TwoNodeRoomPricing):
-        air, final = temperatures[:, 0], room.terminal_weights @ temperatures[-1]
+        air = temperatures[:, 0]
     before, cost = int(room.relay_on_at_start), 0.0
     for t, u in enumerate(int(x) for x in schedule):
         temperature = air[t + 1]
@@ -103,6 +111,10 @@ def cost_by_hand(room: Room, price: np.ndarray, schedule: np.ndarray) -> float:
         cost += room.penalty_high_eur_per_k[t] * max(0.0, temperature - room.comfort_high_c[t])
         cost += room.switch_cost_eur * (u != before)
         before = u
+    if isinstance(room, TwoNodeRoomPricing):
+        missing = np.maximum(0.0, room.end_target_c - room.end_weights @ final)
+        cost += room.air_price_eur_per_k @ air[1:] + room.end_slope_eur_per_k @ final
+        return float(cost + room.end_value_eur_per_k @ missing)
     points, values = room.terminal_temperature_c, room.terminal_value_eur
     if points.size == 1:
         return cost - values[0]

@@ -8,7 +8,7 @@ from .room import Corridor, RoomPriced, RoomPricing
 from .schedules import is_feasible
 from .scratch import Scratch
 from .two_node_price import price_room_two_node
-from .two_node_room import TwoNodeRoomPricing
+from .two_node_room import TwoNodeRoomPricing, split_modes
 
 __all__ = [
     "Corridor",
@@ -20,4 +20,5 @@ __all__ = [
     "price_room",
     "price_room_two_node",
     "price_rooms",
+    "split_modes",
 ]

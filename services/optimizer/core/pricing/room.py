@@ -64,6 +64,7 @@ class RoomPricing:
         if steps == 0:
             raise ValueError("decay is empty: a room needs at least one step")
         check_schedule_fields(self, steps)
+        _check_terminal(self)
         for name in ("decay", "gain_on_k", "drift_k"):
             _freeze(self, name, steps)
         if not np.isfinite(self.start_temperature_c):
@@ -111,13 +112,17 @@ def check_schedule_fields(room: object, steps: int) -> None:
         raise ValueError(f"relay_fixed must hold {steps} values of -1 (free), 0 or 1")
     fixed.flags.writeable = False
     object.__setattr__(room, "relay_fixed", fixed)
+
+
+def _check_terminal(room: RoomPricing) -> None:
+    """Check and normalise the break points of the terminal value."""
     _freeze(room, "terminal_temperature_c", None)
-    points = room.terminal_temperature_c  # type: ignore[attr-defined]
+    points = room.terminal_temperature_c
     _freeze(room, "terminal_value_eur", points.size)
     if np.any(np.diff(points) <= 0.0):
         raise ValueError("terminal_temperature_c must rise strictly")
     if points.size > 2:
-        slope = np.diff(room.terminal_value_eur) / np.diff(points)  # type: ignore[attr-defined]
+        slope = np.diff(room.terminal_value_eur) / np.diff(points)
         if np.any(np.diff(slope) > 1e-12 * (1.0 + np.abs(slope[1:]))):
             raise ValueError("terminal_value_eur must be concave over terminal_temperature_c")
 

@@ -6,8 +6,8 @@ for ``z = offset[t] + (i * spacing[t, 0], j * spacing[t, 1])``; everything else 
 once for each axis: a step with the relay off maps nodes onto nodes, one with it on shifts all of
 them by the same amount. Between nodes a row of values means bilinear interpolation.
 
-`steps` is the [n, 11] table of what a step does, columns below; comfort is judged on
-``view[0] * z[0] + view[1] * z[1]`` (the air), the terminal value on the same with `terminal_view`.
+`steps` is the [n, 12] table of what a step does, columns below. The air is ``view @ z``. `terminal`
+is [1 + m, 4]: slopes by mode, then rows (weights by mode, target, value): value for each K missing.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from .room import FloatArray, IntArray
 from .shift_grid import minimum_into
 
 DECAY, GAIN, DRIFT, ON_COST, LOW, HIGH, PENALTY_LOW, PENALTY_HIGH = 0, 2, 4, 6, 7, 8, 9, 10
+AIR_PRICE = 11
 # Columns of a row: nodes computed (low, high) and held (first, last) by axis, and its place.
 LOW0, HIGH0, LOW1, HIGH1, FIRST0, LAST0, FIRST1, LAST1, AT, ENDS = range(10)
 # Bits of ENDS: nothing can be reached beyond the low (1, 4) or high (2, 8) node of axis 0, axis 1.
@@ -44,7 +45,6 @@ def run(
     steps: FloatArray,
     terminal: FloatArray,
     view: FloatArray,
-    terminal_view: FloatArray,
 ) -> tuple[float, float, float]:
     """Modes after, and cost of, holding the relay at v over [t, end), without switching."""
     cost = 0.0
@@ -56,15 +56,16 @@ def run(
             fast += steps[k, GAIN + 1]
             cost += steps[k, ON_COST]
         air = view[0] * slow + view[1] * fast
+        cost += steps[k, AIR_PRICE] * air
         if air < steps[k, LOW]:
             cost += steps[k, PENALTY_LOW] * (steps[k, LOW] - air)
         elif air > steps[k, HIGH]:
             cost += steps[k, PENALTY_HIGH] * (air - steps[k, HIGH])
     if end == steps.shape[0]:
-        stored = terminal_view[0] * slow + terminal_view[1] * fast
-        cost += terminal[0, 0] + terminal[0, 1] * stored
+        cost += terminal[0, 0] * slow + terminal[0, 1] * fast
         for j in range(1, terminal.shape[0]):
-            cost += terminal[j, 1] * max(0.0, stored - terminal[j, 0])
+            stored = terminal[j, 0] * slow + terminal[j, 1] * fast
+            cost += terminal[j, 3] * max(0.0, terminal[j, 2] - stored)
     return slow, fast, cost
 
 
@@ -76,7 +77,6 @@ def simulate(
     steps: FloatArray,
     terminal: FloatArray,
     view: FloatArray,
-    terminal_view: FloatArray,
     switch_cost: float,
 ) -> tuple[float, FloatArray]:
     """Exact cost and modes [n+1, 2] of a schedule."""
@@ -86,7 +86,7 @@ def simulate(
     total = 0.0
     for t in range(n):
         modes[t + 1, 0], modes[t + 1, 1], cost = run(
-            t, t + 1, schedule[t], modes[t, 0], modes[t, 1], steps, terminal, view, terminal_view
+            t, t + 1, schedule[t], modes[t, 0], modes[t, 1], steps, terminal, view
         )
         total += cost
         if schedule[t] != relay:
@@ -102,7 +102,6 @@ def lower_pass(
     steps: FloatArray,
     terminal: FloatArray,
     view: FloatArray,
-    terminal_view: FloatArray,
     switch_cost: float,
     offset: FloatArray,
     spacing: FloatArray,
@@ -171,7 +170,7 @@ def lower_pass(
                 at = target[AT]
                 _branch(
                     half[: across * up].reshape(up, across), t, end, v, row[LOW0], row[LOW1],
-                    switch_cost if v != s else 0.0, steps, terminal, view, terminal_view, offset,
+                    switch_cost if v != s else 0.0, steps, terminal, view, offset,
                     spacing, doubling,
                     values[at : at + ahead_wide * ahead_tall].reshape(ahead_tall, ahead_wide),
                     target[FIRST0], target[FIRST1], look,
@@ -216,7 +215,6 @@ def _branch(
     steps: FloatArray,
     terminal: FloatArray,
     view: FloatArray,
-    terminal_view: FloatArray,
     offset: FloatArray,
     spacing: FloatArray,
     doubling: IntArray,
@@ -267,11 +265,14 @@ def _branch(
         air = view[0] * offset[k + 1, 0] + view[1] * offset[k + 1, 1] + slope0 * at0 + slope1 * at1
         add_oblique_kink(out, steps[k, LOW] - air, -slope0, -slope1, steps[k, PENALTY_LOW])
         add_oblique_kink(out, air - steps[k, HIGH], slope0, slope1, steps[k, PENALTY_HIGH])
+        price = steps[k, AIR_PRICE]
+        if price != 0.0:
+            add_oblique_line(out, price * air, price * slope0, price * slope1)
     if end == steps.shape[0]:
-        slope0, slope1 = terminal_view[0] * scale0, terminal_view[1] * scale1
-        stored = terminal_view[0] * offset[end, 0] + terminal_view[1] * offset[end, 1]
-        stored += slope0 * at0 + slope1 * at1
-        line = terminal[0, 1]
-        add_oblique_line(out, terminal[0, 0] + line * stored, line * slope0, line * slope1)
+        corner0, corner1 = offset[end, 0] + scale0 * at0, offset[end, 1] + scale1 * at1
+        line0, line1 = terminal[0, 0], terminal[0, 1]
+        add_oblique_line(out, line0 * corner0 + line1 * corner1, line0 * scale0, line1 * scale1)
         for j in range(1, terminal.shape[0]):
-            add_oblique_kink(out, stored - terminal[j, 0], slope0, slope1, terminal[j, 1])
+            slope0, slope1 = terminal[j, 0] * scale0, terminal[j, 1] * scale1
+            stored = terminal[j, 0] * corner0 + terminal[j, 1] * corner1
+            add_oblique_kink(out, terminal[j, 2] - stored, -slope0, -slope1, terminal[j, 3])

@@ -35,7 +35,6 @@ def greedy(
     steps: FloatArray,
     terminal: FloatArray,
     view: FloatArray,
-    terminal_view: FloatArray,
     switch_cost: float,
     offset: FloatArray,
     spacing: FloatArray,
@@ -58,7 +57,7 @@ def greedy(
             if end < 0:
                 continue
             slow_there, fast_there, spent = run(
-                t, end, v, slow, fast, steps, terminal, view, terminal_view
+                t, end, v, slow, fast, steps, terminal, view
             )
             if v != s:
                 spent += switch_cost
@@ -90,7 +89,6 @@ def label_pass(
     steps: FloatArray,
     terminal: FloatArray,
     view: FloatArray,
-    terminal_view: FloatArray,
     switch_cost: float,
     offset: FloatArray,
     spacing: FloatArray,
@@ -144,7 +142,6 @@ def label_pass(
                     box = rows[end, v]
                     slow, fast, spent = run(
                         t, end, v, modes[2 * label], modes[2 * label + 1], steps, terminal, view,
-                        terminal_view,
                     )  # fmt: skip
                     at0 = (slow - offset[end, 0]) / spacing[end, 0]
                     at1 = (fast - offset[end, 1]) / spacing[end, 1]
@@ -198,7 +195,7 @@ def widen_to_path(
     t = begin
     s = relay
     modes = start.copy()
-    nothing = np.zeros((1, 2))
+    nothing = np.zeros((1, 4))
     blind = np.zeros(2)
     while True:
         for axis in range(2):
@@ -208,6 +205,6 @@ def widen_to_path(
             return
         v = schedule[t]
         end = ahead[t, s, v]
-        modes[0], modes[1], _ = run(t, end, v, modes[0], modes[1], steps, nothing, blind, blind)
+        modes[0], modes[1], _ = run(t, end, v, modes[0], modes[1], steps, nothing, blind)
         t = end
         s = v

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from . import schedules, search, two_node, two_node_labels, two_node_layout
-from .room import Corridor, FloatArray, IntArray, RoomPriced, terminal_as_cost
+from .room import Corridor, FloatArray, IntArray, RoomPriced
 from .scratch import Scratch
 from .search import Level, Search, checked_price, levels_before_judging
-from .two_node_room import TwoNodeRoomPricing, split_modes
+from .two_node_room import TwoNodeRoomPricing
 
 COARSE_SPACING_K = np.array([0.15, 0.25])
 """Node distances of the first level, slow and fast mode, in K of air."""
@@ -49,23 +49,25 @@ class _TwoNodeSearch(Search):
         fixed, min_off, min_on = room.relay_fixed, room.min_off_steps, room.min_on_steps
         relay = int(room.relay_on_at_start)
         begin = schedules.locked_until(fixed, min_off, min_on, relay, room.steps_in_state_at_start)
-        modes = split_modes(room.transition)
+        modes = room.modes
         on_cost = price * room.energy_on_kwh
         columns = (
             modes.decay, room.gain_on_k @ modes.inverse.T, room.drift_k @ modes.inverse.T,
             on_cost, room.comfort_low_c, room.comfort_high_c, room.penalty_low_eur_per_k,
-            room.penalty_high_eur_per_k,
+            room.penalty_high_eur_per_k, room.air_price_eur_per_k,
         )  # fmt: skip
         self.steps = np.ascontiguousarray(np.column_stack(columns))
-        self.terminal = terminal_as_cost(room.terminal_temperature_c, room.terminal_value_eur)
+        kinks = np.column_stack(
+            [room.end_weights @ modes.vectors, room.end_target_c, room.end_value_eur_per_k]
+        )
+        line = np.append(room.end_slope_eur_per_k @ modes.vectors, [0.0, 0.0])
+        self.terminal = np.ascontiguousarray(np.vstack([line, kinks]))
         self.view = np.ascontiguousarray(modes.vectors[0])
-        self.terminal_view = np.ascontiguousarray(room.terminal_weights @ modes.vectors)
-        self.room = room
         self.vectors = modes.vectors
         self.switch_cost = float(room.switch_cost_eur)
         self.relay = relay
         self.room_start = modes.inverse @ room.start_temperature_c
-        equations = (self.steps, self.terminal, self.view, self.terminal_view)
+        equations = (self.steps, self.terminal, self.view)
         self.equations = equations
         super().__init__(
             ahead=schedules.transitions(fixed, min_off, min_on), fixed=fixed, relay=relay,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -27,7 +28,11 @@ class TwoNodeRoomPricing:
         gain_on_k: [n, 2] K added to each node by a step with the relay on.
         drift_k: [n, 2] K added by everything else.
         start_temperature_c: [2] degC.
-        terminal_weights: [2] the terminal value is a function of ``terminal_weights @ T[n]``.
+        air_price_eur_per_k: [n] price of each K of the air at the end of a step (what the
+            neighbours pay for it, negative); empty: none.
+        end_slope_eur_per_k: [2] price of each K of a node at the very end.
+        end_weights, end_target_c, end_value_eur_per_k: [m, 2], [m], [m] cost of each K that
+            ``end_weights @ T[n]`` lies below a target.
         Others: as in RoomPricing; comfort is judged on the air node.
     """
 
@@ -46,9 +51,11 @@ class TwoNodeRoomPricing:
     relay_on_at_start: bool = False
     steps_in_state_at_start: int = 1_000_000
     relay_fixed: IntArray = field(default_factory=lambda: np.empty(0, np.int64))
-    terminal_temperature_c: FloatArray = field(default_factory=lambda: np.empty(0))
-    terminal_value_eur: FloatArray = field(default_factory=lambda: np.empty(0))
-    terminal_weights: FloatArray = field(default_factory=lambda: np.array([0.0, 1.0]))
+    air_price_eur_per_k: FloatArray = field(default_factory=lambda: np.empty(0))
+    end_slope_eur_per_k: FloatArray = field(default_factory=lambda: np.zeros(2))
+    end_weights: FloatArray = field(default_factory=lambda: np.empty((0, 2)))
+    end_target_c: FloatArray = field(default_factory=lambda: np.empty(0))
+    end_value_eur_per_k: FloatArray = field(default_factory=lambda: np.empty(0))
 
     def __post_init__(self) -> None:
         transition = np.asarray(self.transition)
@@ -56,22 +63,36 @@ class TwoNodeRoomPricing:
             raise ValueError("transition must be [n, 2, 2]: one matrix for each step")
         steps = transition.shape[0]
         check_schedule_fields(self, steps)
+        kinks = np.size(self.end_target_c)
         shapes = {
             "transition": (steps, 2, 2),
             "gain_on_k": (steps, 2),
             "drift_k": (steps, 2),
             "start_temperature_c": (2,),
-            "terminal_weights": (2,),
+            "air_price_eur_per_k": (steps,),
+            "end_slope_eur_per_k": (2,),
+            "end_weights": (kinks, 2),
+            "end_target_c": (kinks,),
+            "end_value_eur_per_k": (kinks,),
         }
         for name, shape in shapes.items():
             value = np.array(getattr(self, name), dtype=np.float64, order="C")
+            if name == "air_price_eur_per_k" and value.size == 0:
+                value = np.zeros(shape)
             if value.shape != shape:
                 raise ValueError(f"{name} must have shape {shape}, got {value.shape}")
             if not np.isfinite(value).all():
                 raise ValueError(f"{name} holds NaN or infinity: fill the gap before pricing")
             value.flags.writeable = False
             object.__setattr__(self, name, value)
-        split_modes(self.transition)
+        if np.any(self.end_value_eur_per_k < 0.0):
+            raise ValueError("end_value_eur_per_k must not be negative: it would reward cold")
+        self.modes  # noqa: B018 - refuses matrices that do not split
+
+    @cached_property
+    def modes(self) -> Modes:
+        """The room's slow and fast mode."""
+        return split_modes(self.transition)
 
 
 class Modes(NamedTuple):
