@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from bench.planner.instances import make_house
 from contracts.planning import PlanningProblem
+from services.optimizer.core import coupled_bound
 from services.optimizer.core.checker import check_plan
 from services.optimizer.core.costs import evaluate
 from services.optimizer.core.decisions import read_decisions
@@ -46,6 +48,18 @@ def test_bound_is_below_the_exact_optimum_and_the_plan_near_it(seed):
     # two rooms at a tight fuse are the decomposition's worst case; coupling is only approximated
     share = 0.2 if compile_house(problem).coupled else 0.05
     assert made.expected_cost_eur <= high + share * abs(high) + 0.15
+
+
+def test_two_node_rooms_without_neighbours_have_a_tight_bound(monkeypatch):
+    problem = make_house(rooms=4, step_s=(900,) * 96, two_node=True)
+    made = plan(problem)
+    assert made.gap_fraction is not None
+    assert made.gap_fraction < 0.02
+    monkeypatch.setattr(coupled_bound, "lone_bound", lambda *given: None)
+    loose = plan(problem)
+    assert loose.bound_eur is not None
+    assert made.bound_eur is not None
+    assert loose.bound_eur < made.bound_eur - 0.02 * abs(made.bound_eur)
 
 
 def test_prices_exist_where_the_lowest_comfort_is_out_of_reach():
