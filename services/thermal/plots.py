@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contracts.thermal_model import HouseModel
-from services.thermal.core.backtest import drive_of
 from services.thermal.core.discretise import discretise
+from services.thermal.core.drive import drive_of
 from services.thermal.core.filter import StepInputs, filter_step, initial_state
 from services.thermal.core.history import History
 from services.thermal.core.predict import Forecast, predict

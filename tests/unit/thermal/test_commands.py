@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from contracts.thermal_model import content_hash, from_json
-from services.thermal.core.backtest import habit
+from services.thermal.core.drive import habit
 from services.thermal.evaluate import app as evaluate_app
 from services.thermal.evaluate import parse_lead, parse_time, run
 from services.thermal.train import app as train_app
