@@ -16,6 +16,7 @@ from rich.table import Table
 from contracts.site import SiteConfig
 from contracts.thermal_model import HouseModel
 from services.thermal.core.backtest import Backtest, backtest
+from services.thermal.core.correction import learn
 from services.thermal.core.from_site import model_of
 from services.thermal.core.history import History, with_irradiance
 from services.thermal.core.identify import Identification, default_prior, identify
@@ -90,6 +91,7 @@ def run(
     found = identify(history.rows(0, split), prior, pairs_known=pairs_known)
     complete = with_irradiance(history, prior.latitude_deg, prior.longitude_deg)
     lead_s = parse_lead(lead)
+    correction = learn(found.model, complete.rows(0, split), found.usable, lead_s)
     leads = sorted({h * 3600 for h in HOURS_SHOWN if h * 3600 < lead_s} | {lead_s})
     result = backtest(
         found.model,
@@ -98,6 +100,7 @@ def run(
         from_epoch_s=max(parse_time(start, "--from"), until),
         to_epoch_s=parse_time(end, "--to"),
         lead_s=leads,
+        correction=correction,
     )
     report = scores(result, found.model)
     report["data"] = data.name

@@ -15,16 +15,18 @@ from numpy.typing import NDArray
 
 from contracts.thermal_model import HouseModel
 from services.thermal.core.baselines import arx_inputs, fit_arx, run_arx
+from services.thermal.core.correction import Correction, correct
 from services.thermal.core.drive import Drive, drive_of, hold_short
+from services.thermal.core.features import bank_leads, issue_rows, view_of
 from services.thermal.core.filter import FilterState
-from services.thermal.core.hindcast import run_filter
+from services.thermal.core.hindcast import Bank, free_runs, run_filter
 from services.thermal.core.history import History, fill_short_gaps
 from services.thermal.core.predict import Forecast, predict
 
 Array = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
-WARM_UP_S = 10 * 86400
+WARM_UP_S = 14 * 86400
 ARX_STEP_S = 1800
 
 
@@ -54,8 +56,13 @@ def backtest(
     to_epoch_s: int,
     lead_s: Sequence[int],
     stride_s: int = 3 * 3600,
+    correction: Correction | None = None,
 ) -> Backtest:
-    """Run the filter from ten days before `from_epoch_s` and predict from every origin."""
+    """Run the filter from two weeks before `from_epoch_s` and predict from every origin.
+
+    Without a `correction` ours are the physics model's forecasts and bands; with one these are
+    corrected, and the physics model alone becomes a baseline.
+    """
     step = history.step_s
     first = max(0, int(np.searchsorted(history.epoch_s, from_epoch_s - WARM_UP_S)))
     start = int(np.searchsorted(history.epoch_s, from_epoch_s))
@@ -69,37 +76,62 @@ def backtest(
     drive = drive_of(model, history)
     stride = max(1, round(stride_s / step))
     origins = np.arange(max(start, first + 1), stop - horizon, stride, dtype=np.int64)
-    filtered = run_filter(model, history, drive, first, origins, judged_from=start)
+    grid = [] if correction is None else list(correction.lead_rows)
+    rows = origins
+    if correction is not None:
+        issued = issue_rows(step, origins, max(horizon, grid[-1]) * step)
+        rows = np.union1d(origins, issued[issued > first])
+    filtered = run_filter(model, history, drive, first, rows, judged_from=start)
     ours = np.full((len(leads), len(origins), len(model.rooms)), np.nan)
-    inside = np.full_like(ours, np.nan)
-    for k, (t, state) in enumerate(zip(origins.tolist(), filtered.states, strict=True)):
-        _score(model, state, drive, history.temperature_c, t, leads, step, ours[:, k], inside[:, k])
+    low, high = np.full_like(ours, np.nan), np.full_like(ours, np.nan)
+    places = np.searchsorted(rows, origins)
+    for k, (t, place) in enumerate(zip(origins.tolist(), places.tolist(), strict=True)):
+        state = filtered.states[place]
+        _forecast(model, state, drive, t, leads, step, ours[:, k], low[:, k], high[:, k])
+    truth = _truth(history, origins, leads)
+    baselines = _baselines(model, history, train_until_epoch_s, origins, leads)
+    if correction is not None:
+        baselines["physics"] = ours - truth
+        held = bank_leads(step, grid)
+        bank = Bank(rows, held, free_runs(model, drive, step, filtered, held))
+        view = view_of(history, bank, model.time_zone)
+        added, half = correct(correction, view, origins, leads)
+        changed = np.isfinite(added)
+        ours = np.where(changed, ours + added, ours)
+        low, high = np.where(changed, ours - half, low), np.where(changed, ours + half, high)
+    error = ours - truth
+    inside = np.where(np.isfinite(error), (truth >= low) & (truth <= high), np.nan)
     return Backtest(
         tuple(lead * step for lead in leads),
         history.epoch_s[origins],
-        ours,
+        error,
         inside,
-        _baselines(model, history, train_until_epoch_s, origins, leads),
+        baselines,
         filtered.innovation_ratio,
     )
 
 
-def _score(
+def _truth(history: History, origins: IntArray, leads: Sequence[int]) -> Array:
+    """(leads, origins, rooms) measured at the target, NaN where the room was silent at the origin."""
+    recent = max(1, 7200 // history.step_s)
+    now = np.column_stack([hold_short(column, recent) for column in history.temperature_c.T])
+    found = np.stack([history.temperature_c[origins + lead] for lead in leads])
+    return np.where(np.isfinite(now[origins])[None], found, np.nan)
+
+
+def _forecast(
     model: HouseModel,
     state: FilterState,
     drive: Drive,
-    measured: Array,
     t: int,
     leads: Sequence[int],
     step_s: int,
-    error: Array,
-    inside: Array,
+    mean: Array,
+    low: Array,
+    high: Array,
 ) -> None:
-    """Fill one origin's errors and band hits, (leads, rooms), in place."""
-    horizon = max(leads)
-    ahead = slice(t, t + horizon)
-    recent = measured[max(0, t - max(1, 7200 // step_s)) : t + 1]
-    silent = ~np.isfinite(recent).any(axis=0)
+    """Fill one origin's forecasts and bands, (leads, rooms), in place; unknown inputs leave NaN."""
+    ahead = slice(t, t + max(leads))
     prediction = predict(
         model,
         state,
@@ -112,12 +144,9 @@ def _score(
         step_s,
     )
     for n, lead in enumerate(leads):
-        if not drive.known[t : t + lead].all():
-            continue
-        truth = np.where(silent, np.nan, measured[t + lead])
-        error[n] = prediction.mean_c[lead - 1] - truth
-        hit = (truth >= prediction.low_c[lead - 1]) & (truth <= prediction.high_c[lead - 1])
-        inside[n] = np.where(np.isfinite(truth), hit, np.nan)
+        if drive.known[t : t + lead].all():
+            mean[n] = prediction.mean_c[lead - 1]
+            low[n], high[n] = prediction.low_c[lead - 1], prediction.high_c[lead - 1]
 
 
 def _baselines(
