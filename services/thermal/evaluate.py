@@ -20,12 +20,14 @@ from services.thermal.core.correction import learn
 from services.thermal.core.from_site import model_of
 from services.thermal.core.history import History, with_irradiance
 from services.thermal.core.identify import Identification, default_prior, identify
+from services.thermal.core.screen import Finding, screen
 from services.thermal.history_csv import read_history
 from services.thermal.location import locate
 from services.thermal.report import scores
 
 app = typer.Typer(help="Evaluate models out of sample.", no_args_is_help=True)
 
+SENSOR_FAULTS = {"stuck", "swapped", "gap", "no-data", "impossible", "spikes"}
 HOURS_SHOWN = (1, 3, 6, 12, 24, 48)
 
 
@@ -75,6 +77,11 @@ def prior_for(history: History, site: Path | None) -> tuple[HouseModel, bool, tu
     return default_prior(history.rooms, latitude, longitude, zone), False, (note,)
 
 
+def faults(history: History) -> tuple[Finding, ...]:
+    """What is wrong with the test's sensors; unlike in training nothing is taken out for it."""
+    return tuple(f for f in screen(history)[1] if f.kind in SENSOR_FAULTS)
+
+
 def run(
     data: Path,
     train_until: str,
@@ -105,13 +112,24 @@ def run(
     report = scores(result, found.model)
     report["data"] = data.name
     report["train_until"] = datetime.fromtimestamp(until, UTC).isoformat()
-    report["findings"] = [*notes, *more, *(finding.text for finding in found.findings)]
+    stop = int(np.searchsorted(history.epoch_s, parse_time(end, "--to")))
+    report["findings"] = [
+        *notes,
+        *more,
+        *(finding.text for finding in found.findings),
+        *(f"while tested, {f.text}" for f in faults(history.rows(split, stop))),
+    ]
     report["structure"] = {
         room.name: {
             "nodes": room.node_count,
             "emitter_lag_s": room.emitter_lag_s,
+            "planner_can_hold": room.emitter_lag_s == 0.0,
             "identified": list(room.identified),
-            "held_out_loss": dict(found.structure_loss.get(room.name, {})),
+            "held_out_loss": {
+                label: loss
+                for label, loss in found.structure_loss.get(room.name, {}).items()
+                if np.isfinite(loss)
+            },
         }
         for room in found.model.rooms
     }

@@ -129,7 +129,7 @@ def learn(
     issued = issue_rows(step, origins, longest_lead_s)
     bank = bank_of(model, masked, drive, 0, issued, bank_leads(step, grid))
     view = view_of(masked, bank, model.time_zone)
-    season = season_weights(masked)
+    season = season_weights(masked)[:, None] * _settled(masked, drive.known)
     days_each = hour * step / 86400
     return Correction(
         grid,
@@ -143,16 +143,31 @@ def learn(
     )
 
 
+def _settled(history: History, known: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """(T, rooms) where the last day's inputs are known and half of its temperatures: after a gap
+    the filter has not found the room yet, and its errors are not those of the model."""
+    day = max(1, round(86400 / history.step_s))
+
+    def of_last_day(flags: NDArray[np.bool_]) -> NDArray[np.int64]:
+        count = np.cumsum(np.vstack([np.zeros((day, flags.shape[1]), dtype=bool), flags]), axis=0)
+        return np.asarray(count[day:] - count[:-day])
+
+    measured = of_last_day(np.isfinite(history.temperature_c))
+    return np.asarray((measured >= day / 2) & (of_last_day(~known[:, None]) == 0))
+
+
 def _learn_one(
     view: View, origins: IntArray, lead: int, i: int, season: Array, days_each: float
 ) -> RoomLead | None:
     rows = origins[origins + lead < len(season)]
     truth = view.history.temperature_c[rows + lead, i] - view.at(rows)[:, i]
-    rows = rows[np.isfinite(truth) & np.isfinite(view.bank.at(rows, lead)[:, i])]
+    rows = rows[
+        np.isfinite(truth) & np.isfinite(view.bank.at(rows, lead)[:, i]) & (season[rows, i] > 0.0)
+    ]
     if len(rows) < FEWEST:
         return None
     truth = view.history.temperature_c[rows + lead, i] - view.at(rows)[:, i]
-    weight = season[rows]
+    weight = season[rows, i]
     tables = physics_features(view, rows, lead, i), direct_features(view, rows, lead, i)
     physics = view.bank.at(rows, lead)[:, i] - view.at(rows)[:, i]
     yesterday = same_time_yesterday(view, rows, lead)[:, i]

@@ -56,7 +56,7 @@ def run_filter(
             StepInputs(
                 history.step_s,
                 float(drive.outside_c[t - 1]),
-                list(drive.heat_w[t - 1]),
+                list(drive.heat_w[t - 1]) if drive.known[t - 1] else [None] * len(total),
                 list(drive.air_gain_w[t - 1]),
                 list(drive.mass_gain_w[t - 1]),
             ),
