@@ -114,10 +114,10 @@ def evaluate(case: str, folder: Path) -> dict[str, Any]:
     """Scores of a recording after its first part; for the twin also what was identified over what is."""
     if case == "belgium":
         data = belgium_csv(DATA, folder)
-        return summary(run(data, "2016-10-20", "2016-10-20", "2016-11-23")[0])
+        return summary(run(data, "2016-10-20", "2016-10-20", "2016-11-23").report)
     if case == "boptest":
         data = boptest_csv(DATA, folder)
-        return summary(run(data, "2019-11-14", "2019-11-14", "2019-11-18")[0])
+        return summary(run(data, "2019-11-14", "2019-11-14", "2019-11-18").report)
     results = {}
     for mixed in (False, True):
         data = twin_csv(folder, SITE, days=28, seed=TWIN_SEED, mixed=mixed)
@@ -125,11 +125,11 @@ def evaluate(case: str, folder: Path) -> dict[str, Any]:
         start = pd.Timestamp(first)
         until = (start + pd.Timedelta(days=14)).isoformat()
         end = (start + pd.Timedelta(days=28)).isoformat()
-        report, found, _, _ = run(data, until, until, end, site=SITE)
+        done = run(data, until, until, end, site=SITE)
         name = "planned heating" if mixed else "thermostats"
         site = SiteConfig.model_validate(yaml.safe_load(SITE.read_text()))
-        results[name] = summary(report) | {
-            "identified over true": recovery(found.model, site, TWIN_SEED)
+        results[name] = summary(done.report) | {
+            "identified over true": recovery(done.model, site, TWIN_SEED)
         }
     return results
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,11 +16,11 @@ from rich.table import Table
 
 from contracts.site import SiteConfig
 from contracts.thermal_model import HouseModel
-from services.thermal.core.backtest import Backtest, backtest
-from services.thermal.core.correction import learn
+from services.thermal.core.backtest import backtest
+from services.thermal.core.correction import Correction, learn
 from services.thermal.core.from_site import model_of
 from services.thermal.core.history import History, with_irradiance
-from services.thermal.core.identify import Identification, default_prior, identify
+from services.thermal.core.identify import default_prior, identify
 from services.thermal.core.screen import Finding, screen
 from services.thermal.history_csv import read_history
 from services.thermal.location import locate
@@ -82,6 +83,16 @@ def faults(history: History) -> tuple[Finding, ...]:
     return tuple(f for f in screen(history)[1] if f.kind in SENSOR_FAULTS)
 
 
+@dataclass(frozen=True)
+class Evaluation:
+    """`report` is what `--json` prints; `history` is the whole recording, irradiance completed."""
+
+    report: dict[str, Any]
+    model: HouseModel
+    correction: Correction
+    history: History
+
+
 def run(
     data: Path,
     train_until: str,
@@ -89,8 +100,8 @@ def run(
     end: str,
     lead: str = "24h",
     site: Path | None = None,
-) -> tuple[dict[str, Any], Identification, Backtest, History]:
-    """Train, test and score; the dictionary is what `--json` prints."""
+) -> Evaluation:
+    """Train on the rows before `train_until`, test between `start` and `end`, and score."""
     history, notes = read_history(data)
     prior, pairs_known, more = prior_for(history, site)
     until = parse_time(train_until, "--train-until")
@@ -133,7 +144,7 @@ def run(
         }
         for room in found.model.rooms
     }
-    return report, found, result, complete
+    return Evaluation(report, found.model, correction, complete)
 
 
 def show(report: dict[str, Any], console: Console) -> None:
@@ -171,17 +182,16 @@ def thermal(
 ) -> None:
     """Score the thermal model out of sample against persistence, yesterday and ARX."""
     try:
-        report, found, _, history = run(data, train_until, start, end, lead, site)
+        done = run(data, train_until, start, end, lead, site)
     except ValueError as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(2) from error
     if plot is not None:
         from services.thermal.plots import evaluation_figure
 
-        evaluation_figure(
-            found.model, history, parse_time(start, "--from"), parse_time(end, "--to"), plot
-        )
+        span = parse_time(start, "--from"), parse_time(end, "--to")
+        evaluation_figure(done.model, done.history, done.correction, *span, plot)
     if as_json:
-        typer.echo(json.dumps(report, indent=1, allow_nan=False))
+        typer.echo(json.dumps(done.report, indent=1, allow_nan=False))
     else:
-        show(report, Console())
+        show(done.report, Console())

@@ -15,11 +15,10 @@ from numpy.typing import NDArray
 
 from contracts.thermal_model import HouseModel
 from services.thermal.core.baselines import arx_inputs, fit_arx, run_arx
-from services.thermal.core.correction import Correction, correct
+from services.thermal.core.correction import Correction, correct_filtered, rows_to_filter
 from services.thermal.core.drive import Drive, drive_of, hold_short
-from services.thermal.core.features import bank_leads, issue_rows, view_of
 from services.thermal.core.filter import FilterState
-from services.thermal.core.hindcast import Bank, free_runs, run_filter
+from services.thermal.core.hindcast import run_filter
 from services.thermal.core.history import History, fill_short_gaps
 from services.thermal.core.predict import Forecast, predict
 
@@ -76,11 +75,7 @@ def backtest(
     drive = drive_of(model, history)
     stride = max(1, round(stride_s / step))
     origins = np.arange(max(start, first + 1), stop - horizon, stride, dtype=np.int64)
-    grid = [] if correction is None else list(correction.lead_rows)
-    rows = origins
-    if correction is not None:
-        issued = issue_rows(step, origins, max(horizon, grid[-1]) * step)
-        rows = np.union1d(origins, issued[issued > first])
+    rows = rows_to_filter(correction, step, origins, first)
     filtered = run_filter(model, history, drive, first, rows, judged_from=start)
     ours = np.full((len(leads), len(origins), len(model.rooms)), np.nan)
     low, high = np.full_like(ours, np.nan), np.full_like(ours, np.nan)
@@ -92,10 +87,7 @@ def backtest(
     baselines = _baselines(model, history, train_until_epoch_s, origins, leads)
     if correction is not None:
         baselines["physics"] = ours - truth
-        held = bank_leads(step, grid)
-        bank = Bank(rows, held, free_runs(model, drive, step, filtered, held))
-        view = view_of(history, bank, model.time_zone)
-        added, half = correct(correction, view, origins, leads)
+        added, half = correct_filtered(correction, model, history, drive, filtered, origins, leads)
         changed = np.isfinite(added)
         ours = np.where(changed, ours + added, ours)
         low, high = np.where(changed, ours - half, low), np.where(changed, ours + half, high)

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from scipy.optimize import nnls
 
 from contracts.thermal_model import HouseModel
-from services.thermal.core.drive import drive_of
+from services.thermal.core.drive import Drive, drive_of
 from services.thermal.core.features import (
     View,
     bank_leads,
@@ -31,7 +31,7 @@ from services.thermal.core.features import (
     same_time_yesterday,
     view_of,
 )
-from services.thermal.core.hindcast import bank_of
+from services.thermal.core.hindcast import Bank, Filtered, bank_of, free_runs
 from services.thermal.core.history import History
 from services.thermal.core.task import season_weights
 
@@ -269,15 +269,39 @@ def correct(
             )
             added[n, :, i] = found @ learnt.weight - physics[:, i]
             half[n, :, i] = np.where(np.isfinite(added[n, :, i]), learnt.half_width_c, np.nan)
-    return _between(grid, added, lead_rows), _between(grid, half, lead_rows)
+    return (
+        _between(grid, added, lead_rows, np.zeros_like(added[0])),
+        _between(grid, half, lead_rows, half[0]),
+    )
 
 
-def _between(grid: Sequence[int], table: Array, lead_rows: Sequence[int]) -> Array:
-    """Linear interpolation along axis 0; constant outside the grid."""
-    place = np.interp(lead_rows, grid, np.arange(len(grid)))
+def rows_to_filter(
+    correction: Correction | None, step_s: int, origins: IntArray, first: int
+) -> IntArray:
+    """Rows after `first` at which the filter's state is needed to forecast from `origins`."""
+    if correction is None:
+        return origins
+    issued = issue_rows(step_s, origins, correction.lead_rows[-1] * step_s)
+    return np.union1d(origins, issued[issued > first])
+
+
+def correct_filtered(
+    correction: Correction, model: HouseModel, history: History, drive: Drive, filtered: Filtered,
+    origins: IntArray, lead_rows: Sequence[int],
+) -> tuple[Array, Array]:  # fmt: skip
+    """As `correct`, from states at `rows_to_filter`; `history` must be complete in irradiance."""
+    held = bank_leads(history.step_s, correction.lead_rows)
+    bank = Bank(filtered.rows, held, free_runs(model, drive, history.step_s, filtered, held))
+    return correct(correction, view_of(history, bank, model.time_zone), origins, lead_rows)
+
+
+def _between(grid: Sequence[int], table: Array, lead_rows: Sequence[int], at_once: Array) -> Array:
+    """Linear interpolation along axis 0 from `at_once` at lead 0; constant after the grid."""
+    leads, values = (0, *grid), np.concatenate([at_once[None], table])
+    place = np.interp(lead_rows, leads, np.arange(len(leads)))
     low = np.floor(place).astype(np.int64)
     share = (place - low)[:, None, None]
-    high = np.minimum(low + 1, len(grid) - 1)
+    high = np.minimum(low + 1, len(grid))
     return np.asarray(
-        np.where(share > 0.0, (1.0 - share) * table[low] + share * table[high], table[low])
+        np.where(share > 0.0, (1.0 - share) * values[low] + share * values[high], values[low])
     )
