@@ -45,9 +45,11 @@ CLIP = 4.0
 HUBER_K = 0.4
 ROUNDS = 3
 MEMBERS = ("physics", "corrected", "direct", "persistence", "yesterday")
+LEARNT = (0.0, 0.5, 0.5, 0.0, 0.0)
+"""Shares of the members when nothing but the two regressions is trusted."""
 FOLDS = 4
 FEWEST = 48
-PRIOR_DAYS = 30.0
+PRIOR_DAYS, TRUSTED_RUNS = 100.0, 100.0
 WORST_K = 2.0
 COVERAGE = 0.90
 
@@ -193,8 +195,8 @@ def _learn_one(
         return None
     unseen = np.vstack(errors)
     days = float(unseen[:, -1].sum()) * days_each
-    share = stack(unseen[:, :-1], unseen[:, -1], days)
     runs = days * 86400 / (lead * view.history.step_s)
+    share = stack(unseen[:, :-1], unseen[:, -1], days, runs)
     half = _quantile(np.abs(unseen[:, :-1] @ share), unseen[:, -1], runs)
     return RoomLead(*fitted(np.ones(len(rows), dtype=bool)), share, half)
 
@@ -214,15 +216,19 @@ def _members(
     )
 
 
-def stack(errors: Array, weight: Array, days: float) -> Array:
+def stack(errors: Array, weight: Array, days: float, runs: float) -> Array:
     """(members,) shares, 0 or more and 1 together, that minimise the squared held-out errors.
 
-    They are drawn to shares by inverse squared error as if these had been seen best for PRIOR_DAYS days.
+    They are drawn to a prior as if it had been seen best for PRIOR_DAYS days: shares by inverse
+    squared error of all members, and the more `runs` of the lead's length were seen the more the
+    two regressions in equal parts (which hold physics and yesterday already).
     """
     clean = np.clip(errors, -WORST_K, WORST_K)
     moment = (clean * weight[:, None]).T @ clean / weight.sum()
     mean_square = np.maximum(np.diag(moment), 1e-8)
-    prior = (1.0 / mean_square) / (1.0 / mean_square).sum()
+    learnt = runs / (runs + TRUSTED_RUNS)
+    hedge = (1.0 / mean_square) / (1.0 / mean_square).sum()
+    prior = learnt * np.array(LEARNT) + (1.0 - learnt) * hedge
     strength = PRIOR_DAYS / days * float(mean_square.min())
     upper = np.linalg.cholesky(moment + strength * np.eye(len(prior))).T
     target = np.linalg.solve(upper.T, strength * prior)

@@ -150,13 +150,16 @@ def test_weights_follow_skill_and_short_histories_hedge() -> None:
     one, two = rng.normal(0.0, 0.3, (2, 2000))
     errors = np.column_stack([one, two - 0.8 * one, two, two, two + one])
     weight = np.ones(2000)
-    long, short = stack(errors, weight, 4000.0), stack(errors, weight, 0.5)
+    long, short = stack(errors, weight, 9000.0, 1.0), stack(errors, weight, 0.5, 0.5)
     for share in (long, short):
         assert share.sum() == pytest.approx(1.0) and (share >= 0.0).all()
     assert np.std(errors @ long) < 0.85 * np.std(errors @ short)
     assert short.min() > 0.05 and long.min() < 0.01
-    better = stack(errors * (1.0, 4.0, 4.0, 4.0, 4.0), weight, 0.5)
+    better = stack(errors * (1.0, 4.0, 4.0, 4.0, 4.0), weight, 0.5, 0.5)
     assert better[0] > 2.0 * short[0]
+    equal = np.repeat(errors[:, :1], 5, axis=1)
+    assert stack(equal, weight, 1.0, 1e6) == pytest.approx([0.0, 0.5, 0.5, 0.0, 0.0], abs=0.01)
+    assert stack(equal, weight, 1.0, 0.01) == pytest.approx(np.full(5, 0.2), abs=0.01)
 
 
 def test_the_grid_of_leads_reaches_the_longest() -> None:
