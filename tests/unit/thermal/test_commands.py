@@ -57,6 +57,9 @@ def test_evaluate_beats_every_baseline_and_its_bands_hold(
         for other in ("persistence", "same time yesterday", "arx"):
             assert ours < entry["mean"][other]["mae_c"]
         assert entry["mean"]["ours"]["coverage_90"] >= 0.75
+        assert "physics" in entry["mean"]
+    for room in report["structure"].values():
+        assert room["planner_can_hold"] == (room["emitter_lag_s"] == 0.0)
     assert (recording.parent / "fit.png").stat().st_size > 20_000
 
 
