@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,16 +16,19 @@ from rich.table import Table
 
 from contracts.site import SiteConfig
 from contracts.thermal_model import HouseModel
-from services.thermal.core.backtest import Backtest, backtest
+from services.thermal.core.backtest import backtest
+from services.thermal.core.correction import Correction, learn
 from services.thermal.core.from_site import model_of
 from services.thermal.core.history import History, with_irradiance
-from services.thermal.core.identify import Identification, default_prior, identify
+from services.thermal.core.identify import default_prior, identify
+from services.thermal.core.screen import Finding, screen
 from services.thermal.history_csv import read_history
 from services.thermal.location import locate
 from services.thermal.report import scores
 
 app = typer.Typer(help="Evaluate models out of sample.", no_args_is_help=True)
 
+SENSOR_FAULTS = {"stuck", "swapped", "gap", "no-data", "impossible", "spikes"}
 HOURS_SHOWN = (1, 3, 6, 12, 24, 48)
 
 
@@ -74,6 +78,21 @@ def prior_for(history: History, site: Path | None) -> tuple[HouseModel, bool, tu
     return default_prior(history.rooms, latitude, longitude, zone), False, (note,)
 
 
+def faults(history: History) -> tuple[Finding, ...]:
+    """What is wrong with the test's sensors; unlike in training nothing is taken out for it."""
+    return tuple(f for f in screen(history)[1] if f.kind in SENSOR_FAULTS)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """`report` is what `--json` prints; `history` is the whole recording, irradiance completed."""
+
+    report: dict[str, Any]
+    model: HouseModel
+    correction: Correction
+    history: History
+
+
 def run(
     data: Path,
     train_until: str,
@@ -81,8 +100,8 @@ def run(
     end: str,
     lead: str = "24h",
     site: Path | None = None,
-) -> tuple[dict[str, Any], Identification, Backtest, History]:
-    """Train, test and score; the dictionary is what `--json` prints."""
+) -> Evaluation:
+    """Train on the rows before `train_until`, test between `start` and `end`, and score."""
     history, notes = read_history(data)
     prior, pairs_known, more = prior_for(history, site)
     until = parse_time(train_until, "--train-until")
@@ -90,6 +109,7 @@ def run(
     found = identify(history.rows(0, split), prior, pairs_known=pairs_known)
     complete = with_irradiance(history, prior.latitude_deg, prior.longitude_deg)
     lead_s = parse_lead(lead)
+    correction = learn(found.model, complete.rows(0, split), found.usable, lead_s)
     leads = sorted({h * 3600 for h in HOURS_SHOWN if h * 3600 < lead_s} | {lead_s})
     result = backtest(
         found.model,
@@ -98,21 +118,33 @@ def run(
         from_epoch_s=max(parse_time(start, "--from"), until),
         to_epoch_s=parse_time(end, "--to"),
         lead_s=leads,
+        correction=correction,
     )
     report = scores(result, found.model)
     report["data"] = data.name
     report["train_until"] = datetime.fromtimestamp(until, UTC).isoformat()
-    report["findings"] = [*notes, *more, *(finding.text for finding in found.findings)]
+    stop = int(np.searchsorted(history.epoch_s, parse_time(end, "--to")))
+    report["findings"] = [
+        *notes,
+        *more,
+        *(finding.text for finding in found.findings),
+        *(f"while tested, {f.text}" for f in faults(history.rows(split, stop))),
+    ]
     report["structure"] = {
         room.name: {
             "nodes": room.node_count,
             "emitter_lag_s": room.emitter_lag_s,
+            "planner_can_hold": room.emitter_lag_s == 0.0,
             "identified": list(room.identified),
-            "held_out_loss": dict(found.structure_loss.get(room.name, {})),
+            "held_out_loss": {
+                label: loss
+                for label, loss in found.structure_loss.get(room.name, {}).items()
+                if np.isfinite(loss)
+            },
         }
         for room in found.model.rooms
     }
-    return report, found, result, complete
+    return Evaluation(report, found.model, correction, complete)
 
 
 def show(report: dict[str, Any], console: Console) -> None:
@@ -150,17 +182,16 @@ def thermal(
 ) -> None:
     """Score the thermal model out of sample against persistence, yesterday and ARX."""
     try:
-        report, found, _, history = run(data, train_until, start, end, lead, site)
+        done = run(data, train_until, start, end, lead, site)
     except ValueError as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(2) from error
     if plot is not None:
         from services.thermal.plots import evaluation_figure
 
-        evaluation_figure(
-            found.model, history, parse_time(start, "--from"), parse_time(end, "--to"), plot
-        )
+        span = parse_time(start, "--from"), parse_time(end, "--to")
+        evaluation_figure(done.model, done.history, done.correction, *span, plot)
     if as_json:
-        typer.echo(json.dumps(report, indent=1, allow_nan=False))
+        typer.echo(json.dumps(done.report, indent=1, allow_nan=False))
     else:
-        show(report, Console())
+        show(done.report, Console())

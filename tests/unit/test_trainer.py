@@ -183,7 +183,7 @@ def test_a_house_model_takes_over_only_when_it_predicts_the_last_days_better(
     candidate: HouseModel, incumbent: HouseModel, better: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The judge alone: identification has tests of its own."""
-    found = Identification(candidate, (), {}, 900, 0)
+    found = Identification(candidate, (), {}, 900, 0, np.ones((0, 3), dtype=bool))
     monkeypatch.setattr(thermal, "identify", lambda *given, **named: found)
     verdict = thermal.consider(simulate(true_house(), days=9), incumbent, incumbent)
     assert verdict.better == better

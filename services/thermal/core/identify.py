@@ -36,7 +36,8 @@ HOLD_OUT_FRACTION = 0.25
 class Identification:
     """Result: the model, what was found in the data, and how structures compared.
 
-    `structure_loss` gives by room and candidate the held-out robust loss (lower is better).
+    `structure_loss` gives by room and candidate the held-out robust loss (lower is better);
+    `usable` (T, rooms) is False for samples of the history that must not teach.
     """
 
     model: HouseModel
@@ -44,6 +45,7 @@ class Identification:
     structure_loss: Mapping[str, Mapping[str, float]]
     training_step_s: int
     evaluations: int
+    usable: NDArray[np.bool_]
 
 
 def default_prior(
@@ -112,6 +114,7 @@ def identify(
         losses,
         task.history.step_s,
         evaluations + first.evaluations + final.evaluations,
+        task.sound,
     )
 
 

@@ -14,22 +14,23 @@ from services.thermal.core.parametrise import RoomStructure
 from services.thermal.core.task import Task
 
 SHORT_HISTORY_DAYS = 21.0
-SIMPLER_UNLESS_BETTER_BY = 0.02
-
-CANDIDATES: Mapping[str, Mapping[str, bool]] = {
-    "one node": {"two_nodes": False},
-    "two nodes": {},
-    "two nodes, emitter lag": {"emitter_lag": True},
-    "two nodes, emitter lag, heated floor": {"emitter_lag": True, "floor_heating": True},
-    "two nodes, heating curve": {"hydronic": True},
-    "two nodes, emitter lag, heating curve": {"emitter_lag": True, "hydronic": True},
-}
+SIMPLER_UNLESS_BETTER_BY = 0.05
 
 FOR_THE_PLANNER: Mapping[str, Mapping[str, bool]] = {
     "two nodes": {},
     "two nodes, heated floor": {"floor_heating": True},
 }
 """Structures whose heat the planner's two temperatures hold; in an emitter of its own it would be lost."""
+
+CANDIDATES: Mapping[str, Mapping[str, bool]] = {
+    "one node": {"two_nodes": False},
+    **FOR_THE_PLANNER,
+    "two nodes, emitter lag": {"emitter_lag": True},
+    "two nodes, emitter lag, heated floor": {"emitter_lag": True, "floor_heating": True},
+    "two nodes, heating curve": {"hydronic": True},
+    "two nodes, emitter lag, heating curve": {"emitter_lag": True, "hydronic": True},
+}
+"""From simple to rich. The service's models are chosen among the first kind only."""
 
 
 def candidate(
@@ -48,7 +49,7 @@ def choose_structures(
     task: Task, split: int, candidates: Mapping[str, Mapping[str, bool]] = CANDIDATES
 ) -> tuple[list[RoomStructure], dict[str, dict[str, float]], int]:
     """Fit the whole house under each candidate; every room keeps the one that predicts held-out
-    stretches best, the simpler one unless the next is better by 2 %.
+    stretches best, the simpler one unless the next is better by 5 %.
 
     Held out is the last quarter, or each third in turn where the history is short.
     """
@@ -75,7 +76,7 @@ def choose_structures(
             [candidate(candidates[label], name, heated[name], shared) for name in names]
         )
         windows = task.windows(parameters)
-        total = np.zeros(len(names))
+        total = np.full(len(names), np.nan)
         for first, last in stretches:
             ends = windows.origins + windows.horizon
             inside = (windows.origins >= first) & (ends <= last)
@@ -88,7 +89,8 @@ def choose_structures(
             evaluations += fit.evaluations
             error, _ = errors_only(fit.theta, parameters, _only(windows, inside), fit.gain)
             shape = replace(fit.shape, delta_c=np.full(len(names), 0.3))
-            total += robust_loss(error, shape)
+            loss = robust_loss(error, shape)  # NaN where a room was silent all through the stretch
+            total = np.where(np.isfinite(loss), np.nan_to_num(total) + loss, total)
         for name, loss in zip(names, total, strict=True):
             losses[name][label] = float(loss)
     chosen = []

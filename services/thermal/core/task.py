@@ -36,7 +36,10 @@ MIN_DAYS = 3.0
 
 @dataclass(frozen=True)
 class Task:
-    """What stays the same between the fits of one identification."""
+    """What stays the same between the fits of one identification.
+
+    `usable` is on the training grid, `sound` on that of the recording.
+    """
 
     history: History
     prior: HouseModel
@@ -44,6 +47,7 @@ class Task:
     own_heat: Mapping[str, tuple[str, ...]]
     shared_sources: Mapping[str, float]
     usable: NDArray[np.bool_]
+    sound: NDArray[np.bool_]
     quantum_c: Array
     season_weight: Array
     sd_factor: float = 1.0
@@ -135,6 +139,7 @@ def prepare(
         own,
         shared,
         np.isfinite(coarse.temperature_c),
+        usable,
         np.array([resolution(history.temperature_c[:, i]) for i in range(len(history.rooms))]),
         season_weights(coarse),
     )

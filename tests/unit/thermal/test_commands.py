@@ -9,10 +9,11 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from contracts.thermal_model import content_hash, from_json
-from services.thermal.core.backtest import habit
+from contracts.thermal_model import HeatShare, content_hash, from_json
+from services.thermal.core.drive import habit
 from services.thermal.evaluate import app as evaluate_app
 from services.thermal.evaluate import parse_lead, parse_time, run
+from services.thermal.plots import hour_response_c
 from services.thermal.train import app as train_app
 from tests.unit.thermal.house import simulate, true_house
 
@@ -56,6 +57,9 @@ def test_evaluate_beats_every_baseline_and_its_bands_hold(
         for other in ("persistence", "same time yesterday", "arx"):
             assert ours < entry["mean"][other]["mae_c"]
         assert entry["mean"]["ours"]["coverage_90"] >= 0.75
+        assert "physics" in entry["mean"]
+    for room in report["structure"].values():
+        assert room["planner_can_hold"] == (room["emitter_lag_s"] == 0.0)
     assert (recording.parent / "fit.png").stat().st_size > 20_000
 
 
@@ -81,7 +85,7 @@ def test_training_does_not_see_the_test_stretch(
     frame.loc[late, "T_room0"] = 99.0
     spoiled = tmp_path / "spoiled.csv"
     frame.to_csv(spoiled, index=False)
-    dirty, _, _, _ = run(spoiled, "2025-01-14", "2025-01-14", "2025-01-18", "6h")
+    dirty = run(spoiled, "2025-01-14", "2025-01-14", "2025-01-18", "6h").report
     assert dirty["model_hash"] == report["model_hash"]
 
 
@@ -113,3 +117,23 @@ def test_habit_uses_only_the_past() -> None:
     values[5 * 96 :] = 1e4
     np.testing.assert_array_equal(habit(history, values)[96 : 5 * 96], before[96 : 5 * 96])
     assert before[3 * 96 + 80] == pytest.approx(200.0)
+
+
+def test_the_plotted_response_is_the_rooms_own_heater_or_the_shared_one() -> None:
+    own = true_house(2)
+    alone = hour_response_c(own, 0)
+    assert alone is not None
+    assert 0.5 < alone[11] < 10.0 and alone[-1] < alone[11]
+    half = HeatShare(source="heat", fraction=0.5)
+    shared = own.model_copy(
+        update={
+            "rooms": (
+                own.rooms[0].model_copy(update={"heater_power_w": 0.0, "heat_shares": (half,)}),
+                own.rooms[1].model_copy(update={"heater_power_w": 0.0, "heat_shares": ()}),
+            )
+        }
+    )
+    both = hour_response_c(shared, 0)
+    assert both is not None
+    assert both == pytest.approx(alone * 500.0 / own.rooms[0].heater_power_w)
+    assert hour_response_c(shared, 1) is None

@@ -1,0 +1,313 @@
+"""What the physics model gets wrong again and again, learnt from its own past forecasts.
+
+For each room and lead two ridge regressions: one of the physics model's error on its recent errors
+and the changes of earlier days, one of the temperature change itself on past and coming inputs. The
+forecast is a mean of physics, both regressions, persistence and same time yesterday, weighted by
+their errors on stretches that none of them has seen (stacking: D. Wolpert, Neural Networks 5, 1992;
+L. Breiman, Machine Learning 24, 1996), drawn to the two regressions where the history is long and
+to all members by their skill where it is short. The 90 % band is the conformal quantile of the same
+held-out errors. All of it adds to the physics model's forecast at the reference heating: as a drift
+that does not depend on the plan, it leaves the planner's model linear.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import nnls
+
+from contracts.thermal_model import HouseModel
+from services.thermal.core.drive import Drive, drive_of
+from services.thermal.core.features import (
+    View,
+    bank_leads,
+    direct_features,
+    issue_rows,
+    physics_features,
+    same_time_yesterday,
+    view_of,
+)
+from services.thermal.core.hindcast import Bank, Filtered, bank_of, free_runs
+from services.thermal.core.history import History
+from services.thermal.core.task import season_weights
+
+Array = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+
+LEAD_HOURS = (1, 2, 3, 6, 9, 12, 18, 24, 36, 48)
+PENALTY = 100.0
+"""Of the squared weights of standardised features, in samples an hour apart."""
+CLIP = 4.0
+HUBER_K = 0.4
+ROUNDS = 3
+MEMBERS = ("physics", "corrected", "direct", "persistence", "yesterday")
+LEARNT = (0.0, 0.5, 0.5, 0.0, 0.0)
+"""Shares of the members when nothing but the two regressions is trusted."""
+FOLDS = 4
+FEWEST = 48
+PRIOR_DAYS, TRUSTED_RUNS = 100.0, 100.0
+WORST_K = 2.0
+COVERAGE = 0.90
+
+
+@dataclass(frozen=True)
+class Ridge:
+    """Robust linear regression of clipped standardised features; missing ones count as the mean."""
+
+    mean: Array
+    scale: Array
+    weight: Array
+
+    def __call__(self, features: Array) -> Array:
+        return _design(features, self.mean, self.scale) @ self.weight
+
+
+def _design(features: Array, mean: Array, scale: Array) -> Array:
+    z = np.clip(np.nan_to_num((features - mean) / scale), -CLIP, CLIP)
+    return np.column_stack([np.ones(len(z)), z])
+
+
+def fit_ridge(features: Array, target: Array, weight: Array) -> Ridge:
+    """Huber loss by reweighting, the intercept shrunk like any weight."""
+    finite = np.isfinite(features)
+    count = np.maximum(finite.sum(axis=0), 1)
+    mean = np.where(finite, features, 0.0).sum(axis=0) / count
+    spread = np.where(finite, features - mean, 0.0)
+    scale = np.sqrt((spread**2).sum(axis=0) / count) + 1e-6
+    design = _design(features, mean, scale)
+    found: Array = np.zeros(design.shape[1])
+    now = weight
+    for _ in range(ROUNDS):
+        scaled = design * now[:, None]
+        normal = scaled.T @ design + PENALTY * np.eye(design.shape[1])
+        found = np.asarray(np.linalg.solve(normal, scaled.T @ target))
+        now = weight / np.sqrt(1.0 + ((target - design @ found) / HUBER_K) ** 2)
+    return Ridge(mean, scale, found)
+
+
+@dataclass(frozen=True)
+class RoomLead:
+    """One room at one lead: both regressions, weight by member, half width of the 90 % band in K."""
+
+    corrected: Ridge
+    direct: Ridge
+    weight: Array
+    half_width_c: float
+
+
+@dataclass(frozen=True)
+class Correction:
+    """By lead (rows of the grid it was learnt on) and room; None where too little was seen."""
+
+    lead_rows: tuple[int, ...]
+    leads: tuple[tuple[RoomLead | None, ...], ...]
+
+
+def lead_grid(step_s: int, longest_s: int) -> tuple[int, ...]:
+    """Rows of the leads at which a correction is learnt, up to the first that holds `longest_s`."""
+    rows = sorted({max(1, round(hours * 3600 / step_s)) for hours in LEAD_HOURS})
+    last = next((r for r in rows if r * step_s >= longest_s), rows[-1])
+    return tuple(r for r in rows if r <= last)
+
+
+def learn(
+    model: HouseModel, history: History, usable: NDArray[np.bool_], longest_lead_s: int
+) -> Correction:
+    """Learn from the forecasts that `model` would have issued along `history`.
+
+    `history` must be complete in irradiance; `usable` (T, rooms) is False where a sample must not
+    teach. Rooms are learnt one by one, so that a spoilt one costs the others a feature only.
+    """
+    masked = replace(history, temperature_c=np.where(usable, history.temperature_c, np.nan))
+    step = history.step_s
+    hour = max(1, round(3600 / step))
+    grid = lead_grid(step, longest_lead_s)
+    origins = np.arange(2 * max(1, round(86400 / step)), len(history.epoch_s) - grid[0], hour)
+    drive = drive_of(model, masked)
+    issued = issue_rows(step, origins, longest_lead_s)
+    bank = bank_of(model, masked, drive, 0, issued, bank_leads(step, grid))
+    view = view_of(masked, bank, model.time_zone)
+    season = season_weights(masked)[:, None] * _settled(masked, drive.known)
+    days_each = hour * step / 86400
+    return Correction(
+        grid,
+        tuple(
+            tuple(
+                _learn_one(view, origins, lead, i, season, days_each)
+                for i in range(len(model.rooms))
+            )
+            for lead in grid
+        ),
+    )
+
+
+def _settled(history: History, known: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """(T, rooms) where the last day's inputs are known and half of its temperatures: after a gap
+    the filter has not found the room yet, and its errors are not those of the model."""
+    day = max(1, round(86400 / history.step_s))
+
+    def of_last_day(flags: NDArray[np.bool_]) -> NDArray[np.int64]:
+        count = np.cumsum(np.vstack([np.zeros((day, flags.shape[1]), dtype=bool), flags]), axis=0)
+        return np.asarray(count[day:] - count[:-day])
+
+    measured = of_last_day(np.isfinite(history.temperature_c))
+    return np.asarray((measured >= day / 2) & (of_last_day(~known[:, None]) == 0))
+
+
+def _learn_one(
+    view: View, origins: IntArray, lead: int, i: int, season: Array, days_each: float
+) -> RoomLead | None:
+    rows = origins[origins + lead < len(season)]
+    truth = view.history.temperature_c[rows + lead, i] - view.at(rows)[:, i]
+    rows = rows[
+        np.isfinite(truth) & np.isfinite(view.bank.at(rows, lead)[:, i]) & (season[rows, i] > 0.0)
+    ]
+    if len(rows) < FEWEST:
+        return None
+    truth = view.history.temperature_c[rows + lead, i] - view.at(rows)[:, i]
+    weight = season[rows, i]
+    tables = physics_features(view, rows, lead, i), direct_features(view, rows, lead, i)
+    physics = view.bank.at(rows, lead)[:, i] - view.at(rows)[:, i]
+    yesterday = same_time_yesterday(view, rows, lead)[:, i]
+
+    def fitted(kept: NDArray[np.bool_]) -> tuple[Ridge, Ridge]:
+        return (
+            fit_ridge(tables[0][kept], (truth - physics)[kept], weight[kept]),
+            fit_ridge(tables[1][kept], truth[kept], weight[kept]),
+        )
+
+    edges = np.linspace(rows[0], rows[-1] + 1, FOLDS + 1)
+    errors = []
+    for first, last in pairwise(edges):
+        inside = (rows >= first) & (rows < last)
+        kept = (rows + lead < first) | (rows >= last + lead)
+        if inside.any() and kept.sum() >= FEWEST / 2:
+            both = fitted(kept)
+            found = _members(
+                physics[inside], yesterday[inside], both, (tables[0][inside], tables[1][inside])
+            )
+            errors.append(np.column_stack([found - truth[inside, None], weight[inside]]))
+    if not errors:
+        return None
+    unseen = np.vstack(errors)
+    days = float(unseen[:, -1].sum()) * days_each
+    runs = days * 86400 / (lead * view.history.step_s)
+    share = stack(unseen[:, :-1], unseen[:, -1], days, runs)
+    half = _quantile(np.abs(unseen[:, :-1] @ share), unseen[:, -1], runs)
+    return RoomLead(*fitted(np.ones(len(rows), dtype=bool)), share, half)
+
+
+def _members(
+    physics: Array, yesterday: Array, both: tuple[Ridge, Ridge], tables: tuple[Array, Array]
+) -> Array:
+    """(origins, members) changes from now, in the order of MEMBERS; an unknown yesterday is now."""
+    return np.column_stack(
+        [
+            physics,
+            physics + both[0](tables[0]),
+            both[1](tables[1]),
+            np.zeros(len(physics)),
+            np.nan_to_num(yesterday),
+        ]
+    )
+
+
+def stack(errors: Array, weight: Array, days: float, runs: float) -> Array:
+    """(members,) shares, 0 or more and 1 together, that minimise the squared held-out errors.
+
+    They are drawn to a prior as if it had been seen best for PRIOR_DAYS days: shares by inverse
+    squared error of all members, and the more `runs` of the lead's length were seen the more the
+    two regressions in equal parts (which hold physics and yesterday already).
+    """
+    clean = np.clip(errors, -WORST_K, WORST_K)
+    moment = (clean * weight[:, None]).T @ clean / weight.sum()
+    mean_square = np.maximum(np.diag(moment), 1e-8)
+    learnt = runs / (runs + TRUSTED_RUNS)
+    hedge = (1.0 / mean_square) / (1.0 / mean_square).sum()
+    prior = learnt * np.array(LEARNT) + (1.0 - learnt) * hedge
+    strength = PRIOR_DAYS / days * float(mean_square.min())
+    upper = np.linalg.cholesky(moment + strength * np.eye(len(prior))).T
+    target = np.linalg.solve(upper.T, strength * prior)
+    sum_weight = 1e3 * float(np.sqrt(mean_square.max() + strength))
+    found, _ = nnls(
+        np.vstack([upper, np.full((1, len(prior)), sum_weight)]), np.append(target, sum_weight)
+    )
+    return np.asarray(found / found.sum())
+
+
+def _quantile(values: Array, weight: Array, runs: float) -> float:
+    """Weighted 90 % quantile, raised for few independent runs as in conformal prediction
+    (V. Vovk et al., Algorithmic Learning in a Random World, 2005)."""
+    level = min(1.0, COVERAGE * (1.0 + 1.0 / runs))
+    order = np.argsort(values)
+    share = np.cumsum(weight[order]) / weight.sum()
+    place = min(int(np.searchsorted(share, level)), len(order) - 1)
+    return float(values[order][place])
+
+
+def correct(
+    correction: Correction, view: View, rows: IntArray, lead_rows: Sequence[int]
+) -> tuple[Array, Array]:
+    """What to add to the physics forecasts from `rows`, and the half width of the 90 % band.
+
+    Both (lead_rows, rows, rooms) in K, linear between the leads of the correction's grid (whose
+    forecasts `view.bank` must hold); NaN where the room's present temperature or the physics
+    forecast is unknown or nothing was learnt.
+    """
+    grid = correction.lead_rows
+    added = np.full((len(grid), len(rows), view.held_c.shape[1]), np.nan)
+    half = np.full_like(added, np.nan)
+    for n, lead in enumerate(grid):
+        physics = view.bank.at(rows, lead) - view.at(rows)
+        yesterday = same_time_yesterday(view, rows, lead)
+        for i, learnt in enumerate(correction.leads[n]):
+            if learnt is None:
+                continue
+            found = _members(
+                physics[:, i],
+                yesterday[:, i],
+                (learnt.corrected, learnt.direct),
+                (physics_features(view, rows, lead, i), direct_features(view, rows, lead, i)),
+            )
+            added[n, :, i] = found @ learnt.weight - physics[:, i]
+            half[n, :, i] = np.where(np.isfinite(added[n, :, i]), learnt.half_width_c, np.nan)
+    return (
+        _between(grid, added, lead_rows, np.zeros_like(added[0])),
+        _between(grid, half, lead_rows, half[0]),
+    )
+
+
+def rows_to_filter(
+    correction: Correction | None, step_s: int, origins: IntArray, first: int
+) -> IntArray:
+    """Rows after `first` at which the filter's state is needed to forecast from `origins`."""
+    if correction is None:
+        return origins
+    issued = issue_rows(step_s, origins, correction.lead_rows[-1] * step_s)
+    return np.union1d(origins, issued[issued > first])
+
+
+def correct_filtered(
+    correction: Correction, model: HouseModel, history: History, drive: Drive, filtered: Filtered,
+    origins: IntArray, lead_rows: Sequence[int],
+) -> tuple[Array, Array]:  # fmt: skip
+    """As `correct`, from states at `rows_to_filter`; `history` must be complete in irradiance."""
+    held = bank_leads(history.step_s, correction.lead_rows)
+    bank = Bank(filtered.rows, held, free_runs(model, drive, history.step_s, filtered, held))
+    return correct(correction, view_of(history, bank, model.time_zone), origins, lead_rows)
+
+
+def _between(grid: Sequence[int], table: Array, lead_rows: Sequence[int], at_once: Array) -> Array:
+    """Linear interpolation along axis 0 from `at_once` at lead 0; constant after the grid."""
+    leads, values = (0, *grid), np.concatenate([at_once[None], table])
+    place = np.interp(lead_rows, leads, np.arange(len(leads)))
+    low = np.floor(place).astype(np.int64)
+    share = (place - low)[:, None, None]
+    high = np.minimum(low + 1, len(grid))
+    return np.asarray(
+        np.where(share > 0.0, (1.0 - share) * values[low] + share * values[high], values[low])
+    )

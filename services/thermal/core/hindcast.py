@@ -1,0 +1,133 @@
+"""Forecasts that the physics model would have issued in the past, with the inputs that came."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from contracts.thermal_model import HouseModel
+from services.thermal.core.discretise import FIRST_ROOM_INPUT, GROUND, OUTSIDE, discretise
+from services.thermal.core.drive import Drive
+from services.thermal.core.filter import FilterState, StepInputs, filter_step, initial_state
+from services.thermal.core.history import History
+
+Array = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+
+CHUNK = 512
+"""Runs advanced together: bounds the memory."""
+
+
+@dataclass(frozen=True)
+class Filtered:
+    """States of the filter at chosen rows, and (rooms,) mean squared innovation over its variance."""
+
+    rows: IntArray
+    states: tuple[FilterState, ...]
+    innovation_ratio: Array
+
+
+def run_filter(
+    model: HouseModel,
+    history: History,
+    drive: Drive,
+    first: int,
+    rows: IntArray,
+    judged_from: int = 0,
+) -> Filtered:
+    """Filter along the history from row `first`, keeping the states at `rows` (sorted, after it).
+
+    Innovations count from row `judged_from`.
+    """
+    measured = history.temperature_c
+    state = initial_state(
+        model, int(history.epoch_s[first]), list(measured[first]), float(drive.outside_c[first])
+    )
+    wanted = set(rows.tolist())
+    kept = []
+    total, count = np.zeros(len(model.rooms)), np.zeros(len(model.rooms))
+    index = {name: i for i, name in enumerate(model.room_names)}
+    for t in range(first + 1, int(rows[-1]) + 1 if len(rows) else first + 1):
+        state, innovations = filter_step(
+            model,
+            state,
+            StepInputs(
+                history.step_s,
+                float(drive.outside_c[t - 1]),
+                list(drive.heat_w[t - 1]) if drive.known[t - 1] else [None] * len(total),
+                list(drive.air_gain_w[t - 1]),
+                list(drive.mass_gain_w[t - 1]),
+            ),
+            list(measured[t]),
+        )
+        for item in innovations:
+            if item.accepted and t >= judged_from:
+                i = index[item.room]
+                total[i] += (item.residual_c / item.standard_deviation_c) ** 2
+                count[i] += 1
+        if t in wanted:
+            kept.append(state)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return Filtered(rows, tuple(kept), total / count)
+
+
+def free_runs(
+    model: HouseModel, drive: Drive, step_s: int, filtered: Filtered, lead_rows: IntArray
+) -> Array:
+    """(rows, leads, rooms) temperatures predicted from every kept state; NaN past the end of the
+    inputs and where an input was unknown on the way."""
+    dynamics = discretise(model, step_s)
+    steps, rooms = drive.heat_w.shape
+    inputs = np.empty((steps, FIRST_ROOM_INPUT + 3 * rooms))
+    inputs[:, OUTSIDE] = drive.outside_c
+    inputs[:, GROUND] = model.ground_temperature_c
+    inputs[:, FIRST_ROOM_INPUT:] = np.hstack([drive.heat_w, drive.habit_air_w, drive.mass_gain_w])
+    driven = inputs @ dynamics.B.T
+    unknown = np.concatenate([[0], np.cumsum(~drive.known)])
+    bias = np.array([room.sensor_bias_c for room in model.rooms])
+    air = dynamics.layout.air
+    result = np.full((len(filtered.rows), len(lead_rows), rooms), np.nan)
+    place = {int(lead): n for n, lead in enumerate(lead_rows)}
+    transposed = np.ascontiguousarray(dynamics.A.T)
+    for begin in range(0, len(filtered.rows), CHUNK):
+        part = slice(begin, begin + CHUNK)
+        rows = filtered.rows[part]
+        current = np.array([state.mean for state in filtered.states[part]])
+        for h in range(1, int(max(lead_rows)) + 1):
+            current = current @ transposed + driven[np.minimum(rows + h - 1, steps - 1)]
+            if h in place:
+                end = rows + h
+                good = (end <= steps) & (unknown[np.minimum(end, steps)] == unknown[rows])
+                result[part, place[h]] = np.where(good[:, None], current[:, air] + bias, np.nan)
+    return result
+
+
+@dataclass(frozen=True)
+class Bank:
+    """Past forecasts: `mean_c` (rows, leads, rooms of the house) issued at `rows` (sorted)."""
+
+    rows: IntArray
+    lead_rows: IntArray
+    mean_c: Array
+
+    def at(self, rows: IntArray, lead: int) -> Array:
+        """(len(rows), rooms) forecasts issued at `rows` for `lead` rows later, NaN if not held."""
+        place = np.clip(np.searchsorted(self.rows, rows), 0, len(self.rows) - 1)
+        found = self.mean_c[place, int(np.searchsorted(self.lead_rows, lead))]
+        return np.where((self.rows[place] == rows)[:, None], found, np.nan)
+
+
+def bank_of(
+    model: HouseModel,
+    history: History,
+    drive: Drive,
+    first: int,
+    rows: IntArray,
+    lead_rows: IntArray,
+) -> Bank:
+    """Forecasts of `model` from `rows`, its filter started at row `first`."""
+    rows = rows[rows > first]
+    filtered = run_filter(model, history, drive, first, rows)
+    return Bank(rows, lead_rows, free_runs(model, drive, history.step_s, filtered, lead_rows))

@@ -1,0 +1,168 @@
+"""The correction learns what physics keeps getting wrong, from the past alone, and knows its size."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from contracts.thermal_model import HouseModel
+from services.thermal.core.backtest import Backtest, backtest
+from services.thermal.core.correction import Correction, correct, lead_grid, learn, stack
+from services.thermal.core.drive import drive_of
+from services.thermal.core.features import (
+    View,
+    bank_leads,
+    direct_features,
+    issue_rows,
+    physics_features,
+    view_of,
+)
+from services.thermal.core.hindcast import bank_of
+from services.thermal.core.history import History, with_irradiance
+from tests.unit.thermal.house import LATITUDE, LONGITUDE, simulate, true_house
+
+DAY, STEP = 96, 900
+SPLIT = 20 * DAY
+LEADS = (3600, 6 * 3600, 24 * 3600)
+
+
+def wrong_house() -> HouseModel:
+    """The house without its people: 250 W from six to ten at night are missing from the model."""
+    model = true_house(2)
+    return model.model_copy(
+        update={
+            "rooms": tuple(
+                r.model_copy(update={"internal_gain_w": (0.0,) * 24}) for r in model.rooms
+            )
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def history() -> History:
+    busy = tuple(600.0 if 18 <= hour < 22 else 60.0 for hour in range(24))
+    model = true_house(2)
+    lived_in = model.model_copy(
+        update={"rooms": tuple(r.model_copy(update={"internal_gain_w": busy}) for r in model.rooms)}
+    )
+    return with_irradiance(simulate(lived_in, days=27, seed=4), LATITUDE, LONGITUDE)
+
+
+@pytest.fixture(scope="module")
+def learnt(history: History) -> Correction:
+    part = history.rows(0, SPLIT)
+    return learn(wrong_house(), part, np.isfinite(part.temperature_c), LEADS[-1])
+
+
+def scored(history: History, correction: Correction | None) -> Backtest:
+    at = history.epoch_s
+    return backtest(
+        wrong_house(), history, train_until_epoch_s=int(at[SPLIT]), from_epoch_s=int(at[SPLIT]),
+        to_epoch_s=int(at[-1]), lead_s=LEADS, correction=correction,
+    )  # fmt: skip
+
+
+def look(history: History, origins: np.ndarray) -> View:
+    """A view with the forecasts that correcting from `origins` needs."""
+    model = wrong_house()
+    rows = issue_rows(STEP, origins, LEADS[-1])
+    leads = bank_leads(STEP, lead_grid(STEP, LEADS[-1]))
+    return view_of(
+        history, bank_of(model, history, drive_of(model, history), 0, rows, leads), "UTC"
+    )
+
+
+def test_habits_that_physics_does_not_know_are_learnt(history: History, learnt: Correction) -> None:
+    alone, both = scored(history, None), scored(history, learnt)
+    before = np.nanmean(np.abs(alone.ours), axis=(1, 2))
+    after = np.nanmean(np.abs(both.ours), axis=(1, 2))
+    assert (after < (0.9, 0.7, 0.7) * before).all(), (before, after)
+    assert np.allclose(both.baselines["physics"], alone.ours, equal_nan=True)
+
+
+def test_bands_hold_out_of_sample(history: History, learnt: Correction) -> None:
+    coverage = np.nanmean(scored(history, learnt).inside, axis=(1, 2))
+    assert (coverage > 0.82).all() and 0.85 < coverage.mean() < 0.97, coverage
+
+
+def test_only_the_past_is_read(history: History) -> None:
+    t = np.array([12 * DAY + 37])
+    spoilt = history.temperature_c.copy()
+    spoilt[t[0] + 1 :] += 5.0
+    before, after = look(history, t), look(replace(history, temperature_c=spoilt), t)
+    for lead in (4, 24, 96):
+        for features in (physics_features, direct_features):
+            assert np.array_equal(
+                features(before, t, lead, 0), features(after, t, lead, 0), equal_nan=True
+            )
+
+
+def test_a_correction_does_not_depend_on_heating_after_its_lead(
+    history: History, learnt: Correction
+) -> None:
+    t = np.array([12 * DAY])
+    heat = {name: values.copy() for name, values in history.heat_w.items()}
+    for values in heat.values():
+        values[t[0] + 24 :] += 700.0
+    before, _ = correct(learnt, look(history, t), t, (24, 96))
+    after, _ = correct(learnt, look(replace(history, heat_w=heat), t), t, (24, 96))
+    assert np.allclose(before[0], after[0])
+    assert not np.allclose(before[1], after[1])
+
+
+def test_a_room_without_a_present_temperature_is_left_to_physics(
+    history: History, learnt: Correction
+) -> None:
+    t = np.array([12 * DAY])
+    silent = history.temperature_c.copy()
+    silent[t[0] - 12 : t[0] + 1, 0] = np.nan
+    added, half = correct(learnt, look(replace(history, temperature_c=silent), t), t, (4, 24))
+    assert np.isnan(added[:, 0, 0]).all() and np.isnan(half[:, 0, 0]).all()
+    assert np.isfinite(added[:, 0, 1]).all() and (half[:, 0, 1] > 0).all()
+
+
+def test_between_two_leads_the_correction_is_interpolated(
+    history: History, learnt: Correction
+) -> None:
+    t = np.array([12 * DAY])
+    added, half = correct(learnt, look(history, t), t, (24, 30, 36))
+    assert np.allclose(added[1], 0.5 * (added[0] + added[2]))
+    assert np.allclose(half[1], 0.5 * (half[0] + half[2]))
+
+
+def test_a_room_that_was_never_seen_costs_the_others_little(
+    history: History, learnt: Correction
+) -> None:
+    part = history.rows(0, SPLIT)
+    usable = np.isfinite(part.temperature_c)
+    usable[:, 0] = False
+    without = learn(wrong_house(), part, usable, LEADS[-1])
+    assert all(rooms[0] is None for rooms in without.leads)
+    clean = np.nanmean(np.abs(scored(history, learnt).ours[:, :, 1]), axis=1)
+    rest = np.nanmean(np.abs(scored(history, without).ours[:, :, 1]), axis=1)
+    assert (rest < 1.25 * clean).all()
+
+
+def test_weights_follow_skill_and_short_histories_hedge() -> None:
+    rng = np.random.default_rng(0)
+    one, two = rng.normal(0.0, 0.3, (2, 2000))
+    errors = np.column_stack([one, two - 0.8 * one, two, two, two + one])
+    weight = np.ones(2000)
+    long, short = stack(errors, weight, 9000.0, 1.0), stack(errors, weight, 0.5, 0.5)
+    for share in (long, short):
+        assert share.sum() == pytest.approx(1.0) and (share >= 0.0).all()
+    assert np.std(errors @ long) < 0.85 * np.std(errors @ short)
+    assert short.min() > 0.05 and long.min() < 0.01
+    better = stack(errors * (1.0, 4.0, 4.0, 4.0, 4.0), weight, 0.5, 0.5)
+    assert better[0] > 2.0 * short[0]
+    equal = np.repeat(errors[:, :1], 5, axis=1)
+    assert stack(equal, weight, 1.0, 1e6) == pytest.approx([0.0, 0.5, 0.5, 0.0, 0.0], abs=0.01)
+    assert stack(equal, weight, 1.0, 0.01) == pytest.approx(np.full(5, 0.2), abs=0.01)
+
+
+def test_the_grid_of_leads_reaches_the_longest() -> None:
+    assert lead_grid(900, 6 * 3600) == (4, 8, 12, 24)
+    assert lead_grid(900, 7 * 3600) == (4, 8, 12, 24, 36)
+    assert lead_grid(1560, 24 * 3600)[-1] == 83
