@@ -15,11 +15,12 @@ import numpy as np
 from services.forecast.core.bands import Bands, BoolArray, FloatArray, IntArray, make_bands
 from services.forecast.core.calendar import DAY_S
 from services.forecast.core.ensemble import Combination, Memory, combine, equal, recent_bias
+from services.forecast.core.forest import QuantileForest
 from services.forecast.core.learners import BoostedQuantiles, LinearQuantiles
 from services.forecast.core.place import Place
 from services.forecast.core.series import Dataset, Series
 
-CODE_VERSION = 1
+CODE_VERSION = 2
 SETTLED_DAYS_ENOUGH = 28
 
 
@@ -108,6 +109,7 @@ class Predictor(ABC):
         self.combination: Combination | None = None
         self.boosts: list[BoostedQuantiles] = []
         self.line: LinearQuantiles | None = None
+        self.woods: list[QuantileForest] = []
         self.metadata: ModelMetadata | None = None
         self.pending: list[_Pending] = []
         self.bias = 1.0
@@ -125,6 +127,10 @@ class Predictor(ABC):
     def linear(self) -> LinearQuantiles | None:
         """A fresh linear member, or None."""
         return LinearQuantiles()
+
+    def forests(self) -> list[QuantileForest]:
+        """Fresh, unfitted forests."""
+        return []
 
     def sample_weight(
         self, data: Dataset, target_s: IntArray, y: FloatArray
@@ -265,7 +271,8 @@ class Predictor(ABC):
 
     def member_names(self) -> list[str]:
         names = [f"boost{i}" for i in range(len(self.boosts))]
-        return names + (["linear"] if self.line is not None else []) + self.base_names()
+        names += ["linear"] if self.line is not None else []
+        return names + [f"forest{i}" for i in range(len(self.woods))] + self.base_names()
 
     def base_names(self) -> list[str]:
         """Names of the members that need no fitting, in the order of `Features.base`."""
@@ -282,14 +289,18 @@ class Predictor(ABC):
         if self.line is not None:
             recent = weight * np.exp2(-age_days / self.line_forget_days)
             self.line.fit(table.linear, y, recent, table.slot, self.slots)
+        self.woods = self.forests()
+        for wood in self.woods:
+            wood.fit(table.names, table.x, y, weight)
         if self.combination is None:
-            count = len(self.boosts) + (self.line is not None) + table.base.shape[1]
+            count = len(self.member_names())
             self.combination = equal(count, self.groups, self.floor)
 
     def _members(self, table: Features) -> FloatArray:
         parts = [boost.predict(table.x)[:, None] for boost in self.boosts]
         if self.line is not None:
             parts.append(self.line.predict(table.linear, table.slot)[:, None])
+        parts += [wood.predict(table.x)[:, None] for wood in self.woods]
         members = np.concatenate([*parts, table.base], axis=1)
         # A member with nothing to say in a row takes the others' word for it.
         absent = np.isnan(members)
@@ -350,6 +361,8 @@ class Predictor(ABC):
             files |= boost.to_files(f"boost{index}")
         if self.line is not None:
             files |= self.line.to_files("linear")
+        for index, wood in enumerate(self.woods):
+            files |= wood.to_files(f"forest{index}")
         combination = {
             k: v.tolist() if isinstance(v, np.ndarray) else v
             for k, v in asdict(self.combination).items()
@@ -357,7 +370,7 @@ class Predictor(ABC):
         head = {
             "metadata": asdict(self.metadata), "constants": self.constants(), "combination": combination,
             "lead_s": self.lead_s, "bias": self.bias, "boosts": len(self.boosts),
-            "linear": self.line is not None,
+            "linear": self.line is not None, "forests": len(self.woods),
         }  # fmt: skip
         files["model.json"] = json.dumps(head, indent=1, sort_keys=True).encode() + b"\n"
         buffer = io.BytesIO()
@@ -387,6 +400,9 @@ class Predictor(ABC):
         self.line = LinearQuantiles() if head["linear"] else None
         if self.line is not None:
             self.line.from_files("linear", files)
+        self.woods = [QuantileForest() for _ in range(head["forests"])]
+        for index, wood in enumerate(self.woods):
+            wood.from_files(f"forest{index}", files)
         stored = head["combination"]
         self.combination = Combination(
             np.array(stored["band_weights"]), np.array(stored["mean_weights"]),

@@ -10,7 +10,8 @@ import numpy as np
 
 from services.forecast.core.bands import FloatArray, IntArray
 from services.forecast.core.calendar import DAY_S
-from services.forecast.core.learners import BoostedQuantiles, LinearQuantiles
+from services.forecast.core.forest import QuantileForest
+from services.forecast.core.learners import SMALLEST_UNIT, BoostedQuantiles, LinearQuantiles
 from services.forecast.core.place import Place
 from services.forecast.core.predictor import Features, Predictor
 from services.forecast.core.pv_physics import PvArray, pv_power
@@ -22,6 +23,13 @@ from services.forecast.core.weather import Weather, check_weather, irradiance
 
 # A published forecast changes with its maker: what was true of it half a year ago may not be now.
 OTHERS_FORGET_DAYS = 60.0
+SHARES = ("physics", "day1", "mean3", "mean7", "mean14", "max7", "max14")
+"""Columns that are also given as shares of clear power."""
+NOT_SHARES = (
+    *SHARES, "year_sin", "year_cos", "ghi", "ghi_-3h", "ghi_-2h", "ghi_-1h", "ghi_+1h", "ghi_+2h",
+    "ghi_+3h", "ghi_3h", "ghi_before", "ghi_after", "ghi_of_day",
+)  # fmt: skip
+"""Columns the forest of shares does not look at: sizes that go with the season."""
 
 
 class PvPredictor(Predictor):
@@ -120,15 +128,15 @@ class PvPredictor(Predictor):
 
     def boosted(self) -> list[BoostedQuantiles]:
         rising = {"ghi": 1, "ghi_3h": 1, "physics": 1, "others": 1, "cloud_cover": -1}
+        return [BoostedQuantiles({"max_depth": 5, "rounds": 200}, dict(rising))]
+
+    def forests(self) -> list[QuantileForest]:
+        # One learns power as it is; the other its share of clear sky from shares alone, so that what it
+        # learnt in one season holds in another, and the same cloud takes the same share at every hour.
         return [
-            BoostedQuantiles({"max_depth": 5, "rounds": 200}, dict(rising), "clear_power"),
-            # Relative to clear sky: the same cloud takes the same share in the morning as at noon.
-            BoostedQuantiles(
-                {"max_depth": 8, "min_child_weight": 15, "colsample_bytree": 0.3, "subsample": 0.5,
-                 "rounds": 150, "seed": 2},
-                unit="clear_power",
-            ),
-        ]  # fmt: skip
+            QuantileForest(),
+            QuantileForest(unit="clear_power", without=NOT_SHARES, seed=2),
+        ]
 
     def linear(self) -> LinearQuantiles | None:
         return LinearQuantiles(ridge=2.0)
@@ -182,6 +190,9 @@ class PvPredictor(Predictor):
                     np.nan_to_num(change / np.maximum(clear, 100.0)) / 0.3, 0, 1
                 )
         line += self._recent_columns(columns, data, issue_s, target_s, clear_power)
+        if clear_power is not None:
+            size = np.maximum(columns["clear_power"], SMALLEST_UNIT)
+            columns |= {f"{k}_share": columns[k] / size for k in SHARES if k in columns}
         base = np.empty((n, 0, 4))
         if "others" in columns:
             base = self._others(columns, data, issue_s)
