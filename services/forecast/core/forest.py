@@ -15,7 +15,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from services.forecast.core.bands import LEVELS, FloatArray
+from services.forecast.core.bands import LEVELS, FloatArray, IntArray
 from services.forecast.core.learners import unit_of
 
 LEAF_LEVELS = 4
@@ -45,8 +45,14 @@ class QuantileForest:
     seed: int = 1
     arrays: dict[str, NDArray[Any]] = field(default_factory=dict)
 
-    def fit(self, names: list[str], x: FloatArray, y: FloatArray, weight: FloatArray) -> None:
-        """Fit on rows (n, f) with targets and weights (n,)."""
+    def fit(
+        self, names: list[str], x: FloatArray, y: FloatArray, weight: FloatArray, case: IntArray
+    ) -> None:
+        """Fit on rows (n, f) with targets and weights (n,).
+
+        Rows of the same `case` (n,) are one truth forecast at several times: a tree grows from one of
+        them, else its leaves would hold the same truth over and over.
+        """
         column = names.index(self.unit) if self.unit in names else -1
         unit = unit_of(x, column)
         seen = np.array([i for i, name in enumerate(names) if name not in self.without])
@@ -60,7 +66,9 @@ class QuantileForest:
         roots: list[int] = []
         nodes = leaves = 0
         for _ in range(self.trees):
-            rows = rng.permutation(len(y))[: self.sample]
+            mixed = rng.permutation(len(y))
+            rows = rng.permutation(mixed[np.unique(case[mixed], return_index=True)[1]])
+            rows = rows[: self.sample]
             feature, threshold, below = _grow(filled, target, mass, rows, tried, self.leaf, rng)
             ends = feature < 0
             row = np.cumsum(ends) - 1

@@ -10,19 +10,28 @@ import numpy as np
 
 from services.forecast.core.bands import FloatArray, IntArray
 from services.forecast.core.calendar import DAY_S
+from services.forecast.core.ensemble import Prior
 from services.forecast.core.forest import QuantileForest
 from services.forecast.core.learners import SMALLEST_UNIT, BoostedQuantiles, LinearQuantiles
 from services.forecast.core.place import Place
 from services.forecast.core.predictor import Features, Predictor
-from services.forecast.core.pv_physics import PvArray, pv_power
+from services.forecast.core.pv_physics import PvArray, default_band, pv_power
+from services.forecast.core.pv_recent import Recent
 from services.forecast.core.pv_site import Plane, estimate_location, estimate_plane, unusual_days
 from services.forecast.core.pv_weather import weather_columns
-from services.forecast.core.series import Dataset
+from services.forecast.core.series import Dataset, Series
 from services.forecast.core.solar import Location, SunPath, sun_path
 from services.forecast.core.weather import Weather, check_weather, irradiance
 
 # A published forecast changes with its maker: what was true of it half a year ago may not be now.
 OTHERS_FORGET_DAYS = 60.0
+LIGHT = {"ghi", "dni", "cloud_cover"}
+"""Weather of which one is needed for physics."""
+PHYSICS_ALONE_DAYS = 20.0
+"""Days of history at which physics has half of the weight for itself."""
+GAIN_DAYS = 14
+GAIN_PRIOR_H = 6.0
+"""Full-load hours as expected that stand against what was measured over the last fortnight."""
 SHARES = ("physics", "day1", "mean3", "mean7", "mean14", "max7", "max14")
 """Columns that are also given as shares of clear power."""
 NOT_SHARES = (
@@ -56,17 +65,26 @@ class PvPredictor(Predictor):
         self.location: Location | None = place.location
         self.plane: Plane | None = None
         self.fitted_from_rows = 0
-        self.has_others = False
+        self.has_others = self.has_physics = False
+        self.days_taught = 0.0
+        self._sun_kept: tuple[tuple[int, int, int], SunPath | None] | None = None
 
     # site -------------------------------------------------------------------------------------
 
     def prepare(self, data: Dataset) -> None:
+        self._survey(data)
+        weather = set() if data.weather is None else set(data.weather.columns)
+        has_site = self.location is not None and bool(self.arrays())
+        self.has_physics = has_site and bool(weather & LIGHT)
+
+    def _survey(self, data: Dataset) -> None:
         """Capacity, location and plane, fitted anew when the history has grown by half."""
         series = data.series
         self.has_others = data.weather is not None and "pv_forecast_w" in data.weather.columns
         if self.has_others:
             self.forget_days = self.line_forget_days = OTHERS_FORGET_DAYS
         known = int((~np.isnan(series.values)).sum())
+        self.days_taught = known * series.step_s / DAY_S
         if known < 1.5 * self.fitted_from_rows:
             return
         self.fitted_from_rows = known
@@ -114,7 +132,7 @@ class PvPredictor(Predictor):
         if sun is None or not arrays or data.weather is None:
             return None
         names = set(data.weather.columns) & set(Weather.__slots__)
-        if not names & {"ghi", "dni", "cloud_cover"}:
+        if not names & LIGHT:
             return None
         seen = {name: data.weather.as_of(name, issue_s, target_s) for name in names}
         columns = check_weather(Weather(**seen), target_s)
@@ -123,6 +141,15 @@ class PvPredictor(Predictor):
         wind = np.nan_to_num(columns.get("wind_speed", np.full(len(target_s), 1.5)), nan=1.5)
         power = pv_power(sun, light, temp, wind, arrays, self.place.inverter_limit_w)
         return np.where(light.unknown, np.nan, power)
+
+    def training_rows(self, data: Dataset, issue_phase_s: int) -> tuple[IntArray, IntArray]:
+        """As for every kind; of issues in between only what a weather run had reached by then."""
+        issue, target = super().training_rows(data, issue_phase_s)
+        if data.weather is None:
+            return issue, target
+        due = (issue - issue_phase_s) % DAY_S == 0
+        keep = due | (data.weather.rows_as_of(issue, target) >= 0)
+        return issue[keep], target[keep]
 
     # learning ---------------------------------------------------------------------------------
 
@@ -193,9 +220,11 @@ class PvPredictor(Predictor):
         if clear_power is not None:
             size = np.maximum(columns["clear_power"], SMALLEST_UNIT)
             columns |= {f"{k}_share": columns[k] / size for k in SHARES if k in columns}
-        base = np.empty((n, 0, 4))
+        base = [np.empty((n, 0, 4))]
+        if self.has_physics:
+            base.append(self._physics_member(columns, data, issue_s))
         if "others" in columns:
-            base = self._others(columns, data, issue_s)
+            base.append(self._others(columns, data, issue_s))
             line.append("others_corrected")
         if "others" in columns and "clearness" not in columns and clear_power is not None:
             group = np.digitize(
@@ -210,7 +239,8 @@ class PvPredictor(Predictor):
             names, np.column_stack([columns[k] for k in names]),
             np.column_stack([columns[k] for k in line]),
             scale=np.full(n, self.capacity_w), slot=((target_s % DAY_S) // 3600).astype(np.int64),
-            group=group.astype(np.int64), base=base, dark=dark, widen=widen, flags=flags,
+            group=group.astype(np.int64), base=np.concatenate(base, axis=1),
+            dark=dark, widen=widen, flags=flags,
         )  # fmt: skip
 
     def _clear_power(self, sun: SunPath | None) -> FloatArray | None:
@@ -252,7 +282,7 @@ class PvPredictor(Predictor):
         return np.stack([low, corrected, high, corrected], axis=1)[:, None, :]
 
     def base_names(self) -> list[str]:
-        return ["others-corrected"] if self.has_others else []
+        return ["physics"] * self.has_physics + ["others-corrected"] * self.has_others
 
     def _clear_at(self, target_s: IntArray, step_s: int) -> FloatArray:
         sun = self.sun(target_s, step_s)
@@ -276,36 +306,42 @@ class PvPredictor(Predictor):
         columns["max14"] = np.nanmax(past, axis=0)
         names = ["mean14", "max14"]
         if clear_power is not None:
-            issues, inverse = np.unique(issue_s, return_inverse=True)
+            clear = self._clear_power(self._past_sun(series))
+            assert clear is not None
+            recent = Recent(series, clear, self.capacity_w)
             for hours in (3, 24, 72):
-                ratio = np.array([self._recent_ratio(data, int(i), hours) for i in issues])
-                columns[f"ratio_{hours}h"] = ratio[inverse]
+                columns[f"ratio_{hours}h"] = recent.ratio(issue_s, hours)
             columns["expected_72h"] = columns["ratio_72h"] * columns["clear_power"]
         return names
 
-    def _recent_ratio(self, data: Dataset, issue_s: int, hours: int) -> float:
-        """Measured over clear-sky energy in the last hours before the issue; NaN without daylight."""
-        part = data.series.between(issue_s - hours * 3600, issue_s)
-        if len(part.values) == 0:
-            return float("nan")
-        clear = self._clear_series(data, part.start_s, len(part.values))
-        known = ~np.isnan(part.values)
-        total = float(clear[known].sum())
-        if total < 0.05 * self.capacity_w:
-            return float("nan")
-        return float(part.values[known].sum()) / total
+    def _past_sun(self, series: Series) -> SunPath | None:
+        """Sun over the history, kept between the tables of one training or one forecast."""
+        key = (series.start_s, len(series.values), self.fitted_from_rows)
+        if self._sun_kept is None or self._sun_kept[0] != key:
+            self._sun_kept = (key, self.sun(series.times_s, series.step_s))
+        return self._sun_kept[1]
 
-    def _clear_series(self, data: Dataset, start_s: int, count: int) -> FloatArray:
-        key = (data.series.start_s, len(data.series.values), self.fitted_from_rows)
-        cache = getattr(self, "_clear_cache", None)
-        if cache is None or cache[0] != key:
-            sun = self.sun(data.series.times_s, data.series.step_s)
-            power = self._clear_power(sun)
-            assert power is not None
-            cache = (key, power)
-            self._clear_cache = cache
-        first = (start_s - data.series.start_s) // data.series.step_s
-        return np.asarray(cache[1][first : first + count])
+    def _physics_member(
+        self, columns: dict[str, FloatArray], data: Dataset, issue_s: IntArray
+    ) -> FloatArray:
+        """Physics times what the modules gave of it in the last fortnight, as a member (n, 1, 4)."""
+        series, times = data.series, data.series.times_s
+        # With the weather as it was last forecast before each step.
+        expected = self.physics(data, times, times, self._past_sun(series))
+        assert expected is not None
+        measured, wanted = Recent(series, expected, self.capacity_w).sums(issue_s, 24 * GAIN_DAYS)
+        stand = GAIN_PRIOR_H * 3600 / series.step_s * self.capacity_w
+        gain = (measured + stand) / (wanted + stand)
+        middle = columns["physics"] * gain
+        ceiling = np.maximum(columns["clear_power"], middle)
+        low, high = default_band(middle, ceiling)
+        return np.stack([low, middle, high, middle], axis=1)[:, None, :]
+
+    def prior(self) -> Prior | None:
+        if not self.has_physics:
+            return None
+        doubt = PHYSICS_ALONE_DAYS**2
+        return Prior(self.member_names().index("physics"), doubt / (doubt + self.days_taught**2))
 
     def sample_weight(
         self, data: Dataset, target_s: IntArray, y: FloatArray
@@ -346,6 +382,8 @@ class PvPredictor(Predictor):
             "plane": None if self.plane is None else asdict(self.plane),
             "fitted_from_rows": self.fitted_from_rows,
             "has_others": self.has_others,
+            "has_physics": self.has_physics,
+            "days_taught": self.days_taught,
         }
 
     def restore(self, constants: dict[str, Any]) -> None:
@@ -354,6 +392,8 @@ class PvPredictor(Predictor):
         self.location = None if place is None else Location(**place)
         self.fitted_from_rows = int(constants["fitted_from_rows"])
         self.has_others = bool(constants["has_others"])
+        self.has_physics = bool(constants["has_physics"])
+        self.days_taught = float(constants["days_taught"])
         self.plane = None
         if plane is not None:
             array = plane["array"] | {"horizon": tuple(map(tuple, plane["array"]["horizon"]))}

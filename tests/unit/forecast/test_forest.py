@@ -24,7 +24,7 @@ def cases(count: int, seed: int = 0) -> tuple[FloatArray, FloatArray]:
 def grown(**settings: object) -> QuantileForest:
     forest = QuantileForest(**settings)  # type: ignore[arg-type]
     x, y = cases(4000)
-    forest.fit(NAMES, x, y, np.ones(len(y)))
+    forest.fit(NAMES, x, y, np.ones(len(y)), np.arange(len(y)))
     return forest
 
 
@@ -45,7 +45,8 @@ def test_rows_without_weight_teach_nothing() -> None:
     x, y = cases(3000)
     wrong = np.arange(3000) % 3 == 0
     forest = QuantileForest()
-    forest.fit(NAMES, x, np.where(wrong, 50.0, y), np.where(wrong, 0.0, 1.0))
+    weight = np.where(wrong, 0.0, 1.0)
+    forest.fit(NAMES, x, np.where(wrong, 50.0, y), weight, np.arange(3000))
     assert forest.predict(x).max() < 20.0
 
 
@@ -53,7 +54,7 @@ def test_a_unit_carries_the_shape_to_sizes_never_seen() -> None:
     rng = np.random.default_rng(1)
     x = np.column_stack([rng.uniform(0.2, 1.0, 3000), rng.uniform(0, 1, 3000)])
     forest = QuantileForest(unit="size", without=("size",))
-    forest.fit(["size", "share"], x, x[:, 0] * x[:, 1], np.ones(3000))
+    forest.fit(["size", "share"], x, x[:, 0] * x[:, 1], np.ones(3000), np.arange(3000))
     found = forest.predict(np.array([[3.0, 0.5]]))[0]
     assert found[1] == pytest.approx(1.5, abs=0.1)
     assert found[3] == pytest.approx(1.5, abs=0.1)
@@ -88,5 +89,16 @@ def test_same_seed_same_bytes_and_files_bring_it_back() -> None:
 
 def test_one_case_is_enough_to_answer() -> None:
     forest = QuantileForest()
-    forest.fit(NAMES, np.zeros((1, 3)), np.array([2.0]), np.ones(1))
+    forest.fit(NAMES, np.zeros((1, 3)), np.array([2.0]), np.ones(1), np.zeros(1, dtype=np.int64))
     np.testing.assert_allclose(forest.predict(np.ones((2, 3))), 2.0)
+
+
+def test_copies_of_a_case_do_not_narrow_the_band() -> None:
+    x, y = cases(300)
+    case = np.arange(300)
+    once, often = QuantileForest(leaf=8), QuantileForest(leaf=8)
+    once.fit(NAMES, x, y, np.ones(300), case)
+    often.fit(NAMES, np.tile(x, (8, 1)), np.tile(y, 8), np.ones(2400), np.tile(case, 8))
+    ask, _ = cases(500, seed=1)
+    width = [np.mean(f.predict(ask)[:, 2] - f.predict(ask)[:, 0]) for f in (once, often)]
+    assert width[1] == pytest.approx(width[0], rel=0.2)
