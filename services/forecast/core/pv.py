@@ -16,9 +16,10 @@ from services.forecast.core.learners import SMALLEST_UNIT, BoostedQuantiles, Lin
 from services.forecast.core.place import Place
 from services.forecast.core.predictor import Features, Predictor
 from services.forecast.core.pv_physics import PvArray, default_band, pv_power
+from services.forecast.core.pv_published import followed
 from services.forecast.core.pv_recent import Recent
 from services.forecast.core.pv_site import Plane, estimate_location, estimate_plane, unusual_days
-from services.forecast.core.pv_weather import weather_columns
+from services.forecast.core.pv_weather import others_columns, weather_columns
 from services.forecast.core.series import Dataset, Series
 from services.forecast.core.solar import Location, SunPath, sun_path
 from services.forecast.core.weather import Weather, check_weather, irradiance
@@ -224,7 +225,7 @@ class PvPredictor(Predictor):
         if self.has_physics:
             base.append(self._physics_member(columns, data, issue_s))
         if "others" in columns:
-            base.append(self._others(columns, data, issue_s))
+            base.append(self._others(columns, data, issue_s, target_s))
             line.append("others_corrected")
         if "others" in columns and "clearness" not in columns and clear_power is not None:
             group = np.digitize(
@@ -251,38 +252,31 @@ class PvPredictor(Predictor):
         return pv_power(sun, light, 15.0, 1.5, arrays, self.place.inverter_limit_w)
 
     def _others(
-        self, columns: dict[str, FloatArray], data: Dataset, issue_s: IntArray
+        self, columns: dict[str, FloatArray], data: Dataset, issue_s: IntArray, target_s: IntArray
     ) -> FloatArray:
-        """Somebody else's forecast, corrected by how it did in the last fortnight, as a member (n, 1, 4).
-
-        Its skill changes when its maker changes it; this member follows within days.
-        """
-        weather = data.weather
+        """Somebody else's forecast, corrected by how it did lately, as a member (n, 1, 4)."""
+        weather, times = data.weather, data.series.times_s
         assert weather is not None
-        issues, inverse = np.unique(issue_s, return_inverse=True)
-        ratio, spread = np.ones(len(issues)), np.full(len(issues), 0.3)
-        for i, issue in enumerate(issues.tolist()):
-            past = data.series.between(issue - 14 * DAY_S, issue)
-            times = past.times_s
-            # What was forecast for those steps a day before each of them began.
-            told = weather.as_of("pv_forecast_w", times // DAY_S * DAY_S, times)
-            both = ~np.isnan(told) & ~np.isnan(past.values) & (told > 0.02 * self.capacity_w)
-            if both.sum() >= 10:
-                actual, said = past.values[both], told[both]
-                ratio[i] = np.clip(actual.sum() / said.sum(), 0.5, 2.0)
-                spread[i] = np.clip(
-                    np.abs(actual - ratio[i] * said).sum() / actual.sum(), 0.05, 1.0
-                )
-        columns["others_ratio"] = ratio[inverse]
-        columns["others_error"] = spread[inverse]
-        corrected = columns["others"] * ratio[inverse]
-        columns["others_corrected"] = corrected
-        width = 1.6 * spread[inverse] * corrected
-        low, high = np.maximum(corrected - width, 0.0), corrected + width
-        return np.stack([low, corrected, high, corrected], axis=1)[:, None, :]
+        # What was forecast for the past before the day of each step began.
+        past: dict[str, FloatArray] = {}
+        others_columns(past, weather, times // DAY_S * DAY_S, times, self.capacity_w)
+        names = ["others", "others_day"]
+        clear = self._clear_power(self._past_sun(data.series))
+        if clear is not None:
+            past["clear_power"] = clear / self.capacity_w
+            names.append("clear_power")
+        member = followed(
+            issue_s, target_s, np.column_stack([columns[k] for k in names]), times,
+            np.column_stack([past[k] for k in names]), data.series.values / self.capacity_w,
+        )  # fmt: skip
+        told = Recent(data.series, past["others"] * self.capacity_w, self.capacity_w)
+        ratio = np.clip(np.nan_to_num(told.ratio(issue_s, 24 * GAIN_DAYS), nan=1.0), 0.5, 2.0)
+        columns["others_ratio"] = ratio
+        columns["others_corrected"] = columns["others"] * ratio
+        return member[:, None, :]
 
     def base_names(self) -> list[str]:
-        return ["physics"] * self.has_physics + ["others-corrected"] * self.has_others
+        return ["physics"] * self.has_physics + ["others-followed"] * self.has_others
 
     def _clear_at(self, target_s: IntArray, step_s: int) -> FloatArray:
         sun = self.sun(target_s, step_s)
