@@ -26,6 +26,8 @@ from services.forecast.core.weather import Weather, check_weather, irradiance
 
 # A published forecast changes with its maker: what was true of it half a year ago may not be now.
 OTHERS_FORGET_DAYS = 60.0
+OTHERS_HALF_LIFE_DAYS = 15.0
+"""Of the evidence for weights and bands, then."""
 LIGHT = {"ghi", "dni", "cloud_cover"}
 """Weather of which one is needed for physics."""
 PHYSICS_ALONE_DAYS = 20.0
@@ -84,6 +86,7 @@ class PvPredictor(Predictor):
         self.has_others = data.weather is not None and "pv_forecast_w" in data.weather.columns
         if self.has_others:
             self.forget_days = self.line_forget_days = OTHERS_FORGET_DAYS
+            self.half_life_days = OTHERS_HALF_LIFE_DAYS
         known = int((~np.isnan(series.values)).sum())
         self.days_taught = known * series.step_s / DAY_S
         if known < 1.5 * self.fitted_from_rows:
@@ -386,6 +389,8 @@ class PvPredictor(Predictor):
         self.location = None if place is None else Location(**place)
         self.fitted_from_rows = int(constants["fitted_from_rows"])
         self.has_others = bool(constants["has_others"])
+        if self.has_others:
+            self.half_life_days = OTHERS_HALF_LIFE_DAYS
         self.has_physics = bool(constants["has_physics"])
         self.days_taught = float(constants["days_taught"])
         self.plane = None
