@@ -22,6 +22,9 @@ REFRESHED = "refreshed"
 ISSUES_PER_DAY = {"pv": 4, "load": 4, "price": 1}
 """As the service issues: load and PV at any hour; prices are forecast from the end of what is published."""
 
+TAUGHT_PER_DAY = {"pv": 4, "load": 1, "price": 1}
+"""Issues a day to learn from: what the sky did this morning says much of PV at noon."""
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -56,6 +59,7 @@ def consider(
         )
     if full:
         candidate = make_predictor(kind, place, LEAD_S)
+        candidate.issues_per_day = TAUGHT_PER_DAY[kind]
         candidate.train(data.before(split_s), split_s % DAY_S)
     else:
         if incumbent is None:

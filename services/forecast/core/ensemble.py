@@ -83,13 +83,35 @@ class Combination:
         )
 
 
-def equal(count: int, groups: int, floor: float) -> Combination:
+@dataclass(frozen=True, slots=True)
+class Prior:
+    """A member trusted before there is a history: it takes `share` of the weight, whatever it scored.
+
+    Stretches of its band are taken back as far.
+    """
+
+    member: int
+    share: float
+
+    def draw(self, weights: FloatArray) -> FloatArray:
+        """Weights (m,) of which the member has its share first."""
+        alone = np.zeros(len(weights))
+        alone[self.member] = 1.0
+        return np.asarray((1.0 - self.share) * weights + self.share * alone)
+
+
+def equal(count: int, groups: int, floor: float, prior: Prior | None = None) -> Combination:
     """The combination before there is any evidence."""
     share = np.full(count, 1.0 / count)
+    if prior is not None:
+        share = prior.draw(share)
     return Combination(share, share.copy(), np.ones((groups, 2)), floor)
 
 
-def combine(memory: Memory, groups: int, floor: float, half_life_days: float = 30.0) -> Combination:
+def combine(
+    memory: Memory, groups: int, floor: float, half_life_days: float = 30.0,
+    prior: Prior | None = None,
+) -> Combination:  # fmt: skip
     """Weights by exponentiated gradient on recent pinball and squared error, then conformal stretches.
 
     The stretch of each side is the weighted 80 % conformal quantile of (P50 - y) over the half-width (and
@@ -98,13 +120,16 @@ def combine(memory: Memory, groups: int, floor: float, half_life_days: float = 3
     are drawn to the pooled factor.
     """
     count = memory.members.shape[1]
-    result = equal(count, groups, floor)
+    result = equal(count, groups, floor, prior)
     if len(memory) < 48:
         return result
     recency = memory.recency(half_life_days)
     if count > 1:
         result.band_weights = _band_weights(memory, recency)
         result.mean_weights = _mean_weights(memory, recency)
+        if prior is not None:
+            result.band_weights = prior.draw(result.band_weights)
+            result.mean_weights = prior.draw(result.mean_weights)
     joined = result.join(memory.members)
     fast = memory.recency(half_life_days)
     sides = (
@@ -119,6 +144,8 @@ def combine(memory: Memory, groups: int, floor: float, half_life_days: float = 3
             own = _weighted_quantile(excess[rows], fast[rows], LEVELS[2]) if rows.any() else pooled
             trust = weight / (weight + 60.0)
             result.stretch[group, side] = np.clip(trust * own + (1 - trust) * pooled, 0.2, 5.0)
+    if prior is not None:
+        result.stretch **= 1.0 - prior.share  # a band that few days have judged stays as it came
     return result
 
 

@@ -53,7 +53,7 @@ class BoostedQuantiles:
             merged["monotone_constraints"] = f"({signs})"
         merged |= {"nthread": 1, "tree_method": "hist", "verbosity": 0}
         column = names.index(self.unit) if self.unit in names else -1
-        unit = _unit(x, column)
+        unit = unit_of(x, column)
         data = xgboost.QuantileDMatrix(
             x.astype(np.float32), y / unit, weight=weight * unit, feature_names=names,
             max_bin=merged["max_bin"], nthread=1,
@@ -72,7 +72,7 @@ class BoostedQuantiles:
         rows = np.ascontiguousarray(x, dtype=np.float32)
         bands = np.sort(self.quantiles.inplace_predict(rows, validate_features=False), axis=1)
         mean = self.mean.inplace_predict(rows, validate_features=False)
-        unit = _unit(x, int(self.quantiles.attr("unit_column") or -1))
+        unit = unit_of(x, int(self.quantiles.attr("unit_column") or -1))
         return np.column_stack([bands, mean]).astype(np.float64) * unit[:, None]
 
     def importance(self) -> dict[str, float]:
@@ -96,7 +96,7 @@ class BoostedQuantiles:
         self.mean = _booster(files[f"{prefix}-mean.ubj"])
 
 
-def _unit(x: FloatArray, column: int) -> FloatArray:
+def unit_of(x: FloatArray, column: int) -> FloatArray:
     """The column by which targets are divided, at least 0.03; ones for column -1."""
     if column < 0:
         return np.ones(len(x))

@@ -14,12 +14,20 @@ import numpy as np
 
 from services.forecast.core.bands import Bands, BoolArray, FloatArray, IntArray, make_bands
 from services.forecast.core.calendar import DAY_S
-from services.forecast.core.ensemble import Combination, Memory, combine, equal, recent_bias
+from services.forecast.core.ensemble import (
+    Combination,
+    Memory,
+    Prior,
+    combine,
+    equal,
+    recent_bias,
+)
+from services.forecast.core.forest import QuantileForest
 from services.forecast.core.learners import BoostedQuantiles, LinearQuantiles
 from services.forecast.core.place import Place
 from services.forecast.core.series import Dataset, Series
 
-CODE_VERSION = 1
+CODE_VERSION = 2
 SETTLED_DAYS_ENOUGH = 28
 
 
@@ -108,9 +116,11 @@ class Predictor(ABC):
         self.combination: Combination | None = None
         self.boosts: list[BoostedQuantiles] = []
         self.line: LinearQuantiles | None = None
+        self.woods: list[QuantileForest] = []
         self.metadata: ModelMetadata | None = None
         self.pending: list[_Pending] = []
         self.bias = 1.0
+        self.issues_per_day = 1
 
     # what a subclass must say -----------------------------------------------------------------
 
@@ -125,6 +135,10 @@ class Predictor(ABC):
     def linear(self) -> LinearQuantiles | None:
         """A fresh linear member, or None."""
         return LinearQuantiles()
+
+    def forests(self) -> list[QuantileForest]:
+        """Fresh, unfitted forests."""
+        return []
 
     def sample_weight(
         self, data: Dataset, target_s: IntArray, y: FloatArray
@@ -144,11 +158,12 @@ class Predictor(ABC):
     # the common part --------------------------------------------------------------------------
 
     def training_rows(self, data: Dataset, issue_phase_s: int) -> tuple[IntArray, IntArray]:
-        """Rows (issue, target): one issue a day at the phase of the coming ones, every step of the lead."""
+        """Rows (issue, target): issues at the phase of the coming ones and between, each step of the lead."""
         series = data.series
         first = series.start_s + DAY_S
         first += (issue_phase_s - first) % DAY_S
-        issues = np.arange(first, series.end_s, DAY_S, dtype=np.int64)
+        every_s = DAY_S // self.issues_per_day
+        issues = np.arange(first, series.end_s, every_s, dtype=np.int64)
         steps = np.arange(0, self.lead_s, series.step_s, dtype=np.int64)
         issue = np.repeat(issues, len(steps))
         target = (issues[:, None] + steps).ravel()
@@ -156,13 +171,15 @@ class Predictor(ABC):
         stride = -(-int(known.sum()) // self.max_rows)
         if stride > 1:
             # A slanted pattern keeps every time of day and every lead, on different days.
-            day, step = np.divmod(np.arange(len(target)), len(steps))
-            known &= (day + step) % stride == 0
+            number, step = np.divmod(np.arange(len(target)), len(steps))
+            known &= (number + step) % stride == 0
         issue, target = issue[known], target[known]
         return issue, target
 
     def train(self, data: Dataset, issue_phase_s: int) -> ModelMetadata:
         """Fit on everything in `data`; forecasts will be issued at `issue_phase_s` modulo one day.
+
+        With more `issues_per_day` it learns what the last hours say, too; members are judged at the phase.
 
         Before the final fit, and unless `settle` has gathered a month of evidence, the last part of the
         history is forecast by members fitted on the part before it: the evidence for weights and bands.
@@ -184,9 +201,10 @@ class Predictor(ABC):
         usable = ~np.isnan(y) & ~table.dark & np.isfinite(table.scale)
         weight, left_out = self.sample_weight(data, target, y)
         weight = weight * np.nan_to_num(table.scale / np.nanmean(table.scale)) ** self.scale_power
+        due = (issue - issue_phase_s) % DAY_S == 0
         learn = usable & (weight > 0)
         if self.memory.days() < SETTLED_DAYS_ENOUGH:
-            self._backtest(table, issue, target, y, weight, learn, data.series)
+            self._backtest(table, issue, target, y, weight, learn, due, data.series)
         self._fit(table.take(learn), y[learn], weight[learn], target[learn])
         self.refresh()
         scores = self._memory_scores()
@@ -251,9 +269,13 @@ class Predictor(ABC):
     def refresh(self) -> None:
         """Recompute member weights and band stretches from the memory."""
         if len(self.memory):
-            self.combination = combine(self.memory, self.groups, self.floor, self.half_life_days)
+            self.combination = combine(
+                self.memory, self.groups, self.floor, self.half_life_days, self.prior()
+            )
             if self.bias_days:
                 self.bias = recent_bias(self.memory, self.combination, self.bias_days)
+                prior = self.prior()
+                self.bias **= 1.0 if prior is None else 1.0 - prior.share
 
     def importance(self) -> dict[str, float]:
         """Share of the gain by feature over all boosted members, largest first."""
@@ -265,7 +287,12 @@ class Predictor(ABC):
 
     def member_names(self) -> list[str]:
         names = [f"boost{i}" for i in range(len(self.boosts))]
-        return names + (["linear"] if self.line is not None else []) + self.base_names()
+        names += ["linear"] if self.line is not None else []
+        return names + [f"forest{i}" for i in range(len(self.woods))] + self.base_names()
+
+    def prior(self) -> Prior | None:
+        """What the weights are drawn towards while there is little history; None: nothing."""
+        return None
 
     def base_names(self) -> list[str]:
         """Names of the members that need no fitting, in the order of `Features.base`."""
@@ -282,14 +309,18 @@ class Predictor(ABC):
         if self.line is not None:
             recent = weight * np.exp2(-age_days / self.line_forget_days)
             self.line.fit(table.linear, y, recent, table.slot, self.slots)
+        self.woods = self.forests()
+        for wood in self.woods:
+            wood.fit(table.names, table.x, y, weight, target_s)
         if self.combination is None:
-            count = len(self.boosts) + (self.line is not None) + table.base.shape[1]
-            self.combination = equal(count, self.groups, self.floor)
+            count = len(self.member_names())
+            self.combination = equal(count, self.groups, self.floor, self.prior())
 
     def _members(self, table: Features) -> FloatArray:
         parts = [boost.predict(table.x)[:, None] for boost in self.boosts]
         if self.line is not None:
             parts.append(self.line.predict(table.linear, table.slot)[:, None])
+        parts += [wood.predict(table.x)[:, None] for wood in self.woods]
         members = np.concatenate([*parts, table.base], axis=1)
         # A member with nothing to say in a row takes the others' word for it.
         absent = np.isnan(members)
@@ -301,7 +332,7 @@ class Predictor(ABC):
 
     def _backtest(
         self, table: Features, issue: IntArray, target: IntArray, y: FloatArray, weight: FloatArray,
-        learn: BoolArray, series: Series,
+        learn: BoolArray, due: BoolArray, series: Series,
     ) -> None:  # fmt: skip
         span_days = (series.end_s - series.start_s) / DAY_S
         held_days = int(min(56, max(1, span_days * 0.3)))
@@ -310,7 +341,7 @@ class Predictor(ABC):
         edges = series.end_s - np.linspace(held_days, 0, folds + 1).astype(np.int64) * DAY_S
         for start, stop in pairwise(edges.tolist()):
             before = learn & (target + series.step_s <= start)
-            after = learn & (issue >= start) & (issue < stop)
+            after = learn & due & (issue >= start) & (issue < stop)
             if before.sum() < 48 or not after.any():
                 continue
             self._fit(table.take(before), y[before], weight[before], target[before])
@@ -350,6 +381,8 @@ class Predictor(ABC):
             files |= boost.to_files(f"boost{index}")
         if self.line is not None:
             files |= self.line.to_files("linear")
+        for index, wood in enumerate(self.woods):
+            files |= wood.to_files(f"forest{index}")
         combination = {
             k: v.tolist() if isinstance(v, np.ndarray) else v
             for k, v in asdict(self.combination).items()
@@ -357,7 +390,7 @@ class Predictor(ABC):
         head = {
             "metadata": asdict(self.metadata), "constants": self.constants(), "combination": combination,
             "lead_s": self.lead_s, "bias": self.bias, "boosts": len(self.boosts),
-            "linear": self.line is not None,
+            "linear": self.line is not None, "forests": len(self.woods),
         }  # fmt: skip
         files["model.json"] = json.dumps(head, indent=1, sort_keys=True).encode() + b"\n"
         buffer = io.BytesIO()
@@ -387,6 +420,9 @@ class Predictor(ABC):
         self.line = LinearQuantiles() if head["linear"] else None
         if self.line is not None:
             self.line.from_files("linear", files)
+        self.woods = [QuantileForest() for _ in range(head["forests"])]
+        for index, wood in enumerate(self.woods):
+            wood.from_files(f"forest{index}", files)
         stored = head["combination"]
         self.combination = Combination(
             np.array(stored["band_weights"]), np.array(stored["mean_weights"]),

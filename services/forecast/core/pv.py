@@ -10,18 +10,38 @@ import numpy as np
 
 from services.forecast.core.bands import FloatArray, IntArray
 from services.forecast.core.calendar import DAY_S
-from services.forecast.core.learners import BoostedQuantiles, LinearQuantiles
+from services.forecast.core.ensemble import Prior
+from services.forecast.core.forest import QuantileForest
+from services.forecast.core.learners import SMALLEST_UNIT, BoostedQuantiles, LinearQuantiles
 from services.forecast.core.place import Place
 from services.forecast.core.predictor import Features, Predictor
-from services.forecast.core.pv_physics import PvArray, pv_power
+from services.forecast.core.pv_physics import PvArray, default_band, pv_power
+from services.forecast.core.pv_published import followed
+from services.forecast.core.pv_recent import Recent
 from services.forecast.core.pv_site import Plane, estimate_location, estimate_plane, unusual_days
-from services.forecast.core.pv_weather import weather_columns
-from services.forecast.core.series import Dataset
+from services.forecast.core.pv_weather import others_columns, weather_columns
+from services.forecast.core.series import Dataset, Series
 from services.forecast.core.solar import Location, SunPath, sun_path
 from services.forecast.core.weather import Weather, check_weather, irradiance
 
 # A published forecast changes with its maker: what was true of it half a year ago may not be now.
 OTHERS_FORGET_DAYS = 60.0
+OTHERS_HALF_LIFE_DAYS = 15.0
+"""Of the evidence for weights and bands, then."""
+LIGHT = {"ghi", "dni", "cloud_cover"}
+"""Weather of which one is needed for physics."""
+PHYSICS_ALONE_DAYS = 20.0
+"""Days of history at which physics has half of the weight for itself."""
+GAIN_DAYS = 14
+GAIN_PRIOR_H = 6.0
+"""Full-load hours as expected that stand against what was measured over the last fortnight."""
+SHARES = ("physics", "day1", "mean3", "mean7", "mean14", "max7", "max14")
+"""Columns that are also given as shares of clear power."""
+NOT_SHARES = (
+    *SHARES, "year_sin", "year_cos", "ghi", "ghi_-3h", "ghi_-2h", "ghi_-1h", "ghi_+1h", "ghi_+2h",
+    "ghi_+3h", "ghi_3h", "ghi_before", "ghi_after", "ghi_of_day",
+)  # fmt: skip
+"""Columns the forest of shares does not look at: sizes that go with the season."""
 
 
 class PvPredictor(Predictor):
@@ -48,17 +68,27 @@ class PvPredictor(Predictor):
         self.location: Location | None = place.location
         self.plane: Plane | None = None
         self.fitted_from_rows = 0
-        self.has_others = False
+        self.has_others = self.has_physics = False
+        self.days_taught = 0.0
+        self._sun_kept: tuple[tuple[int, int, int], SunPath | None] | None = None
 
     # site -------------------------------------------------------------------------------------
 
     def prepare(self, data: Dataset) -> None:
+        self._survey(data)
+        weather = set() if data.weather is None else set(data.weather.columns)
+        has_site = self.location is not None and bool(self.arrays())
+        self.has_physics = has_site and bool(weather & LIGHT)
+
+    def _survey(self, data: Dataset) -> None:
         """Capacity, location and plane, fitted anew when the history has grown by half."""
         series = data.series
         self.has_others = data.weather is not None and "pv_forecast_w" in data.weather.columns
         if self.has_others:
             self.forget_days = self.line_forget_days = OTHERS_FORGET_DAYS
+            self.half_life_days = OTHERS_HALF_LIFE_DAYS
         known = int((~np.isnan(series.values)).sum())
+        self.days_taught = known * series.step_s / DAY_S
         if known < 1.5 * self.fitted_from_rows:
             return
         self.fitted_from_rows = known
@@ -106,7 +136,7 @@ class PvPredictor(Predictor):
         if sun is None or not arrays or data.weather is None:
             return None
         names = set(data.weather.columns) & set(Weather.__slots__)
-        if not names & {"ghi", "dni", "cloud_cover"}:
+        if not names & LIGHT:
             return None
         seen = {name: data.weather.as_of(name, issue_s, target_s) for name in names}
         columns = check_weather(Weather(**seen), target_s)
@@ -116,19 +146,28 @@ class PvPredictor(Predictor):
         power = pv_power(sun, light, temp, wind, arrays, self.place.inverter_limit_w)
         return np.where(light.unknown, np.nan, power)
 
+    def training_rows(self, data: Dataset, issue_phase_s: int) -> tuple[IntArray, IntArray]:
+        """As for every kind; of issues in between only what a weather run had reached by then."""
+        issue, target = super().training_rows(data, issue_phase_s)
+        if data.weather is None:
+            return issue, target
+        due = (issue - issue_phase_s) % DAY_S == 0
+        keep = due | (data.weather.rows_as_of(issue, target) >= 0)
+        return issue[keep], target[keep]
+
     # learning ---------------------------------------------------------------------------------
 
     def boosted(self) -> list[BoostedQuantiles]:
         rising = {"ghi": 1, "ghi_3h": 1, "physics": 1, "others": 1, "cloud_cover": -1}
+        return [BoostedQuantiles({"max_depth": 5, "rounds": 200}, dict(rising))]
+
+    def forests(self) -> list[QuantileForest]:
+        # One learns power as it is; the other its share of clear sky from shares alone, so that what it
+        # learnt in one season holds in another, and the same cloud takes the same share at every hour.
         return [
-            BoostedQuantiles({"max_depth": 5, "rounds": 200}, dict(rising), "clear_power"),
-            # Relative to clear sky: the same cloud takes the same share in the morning as at noon.
-            BoostedQuantiles(
-                {"max_depth": 8, "min_child_weight": 15, "colsample_bytree": 0.3, "subsample": 0.5,
-                 "rounds": 150, "seed": 2},
-                unit="clear_power",
-            ),
-        ]  # fmt: skip
+            QuantileForest(),
+            QuantileForest(unit="clear_power", without=NOT_SHARES, seed=2),
+        ]
 
     def linear(self) -> LinearQuantiles | None:
         return LinearQuantiles(ridge=2.0)
@@ -182,9 +221,14 @@ class PvPredictor(Predictor):
                     np.nan_to_num(change / np.maximum(clear, 100.0)) / 0.3, 0, 1
                 )
         line += self._recent_columns(columns, data, issue_s, target_s, clear_power)
-        base = np.empty((n, 0, 4))
+        if clear_power is not None:
+            size = np.maximum(columns["clear_power"], SMALLEST_UNIT)
+            columns |= {f"{k}_share": columns[k] / size for k in SHARES if k in columns}
+        base = [np.empty((n, 0, 4))]
+        if self.has_physics:
+            base.append(self._physics_member(columns, data, issue_s))
         if "others" in columns:
-            base = self._others(columns, data, issue_s)
+            base.append(self._others(columns, data, issue_s, target_s))
             line.append("others_corrected")
         if "others" in columns and "clearness" not in columns and clear_power is not None:
             group = np.digitize(
@@ -199,7 +243,8 @@ class PvPredictor(Predictor):
             names, np.column_stack([columns[k] for k in names]),
             np.column_stack([columns[k] for k in line]),
             scale=np.full(n, self.capacity_w), slot=((target_s % DAY_S) // 3600).astype(np.int64),
-            group=group.astype(np.int64), base=base, dark=dark, widen=widen, flags=flags,
+            group=group.astype(np.int64), base=np.concatenate(base, axis=1),
+            dark=dark, widen=widen, flags=flags,
         )  # fmt: skip
 
     def _clear_power(self, sun: SunPath | None) -> FloatArray | None:
@@ -210,38 +255,31 @@ class PvPredictor(Predictor):
         return pv_power(sun, light, 15.0, 1.5, arrays, self.place.inverter_limit_w)
 
     def _others(
-        self, columns: dict[str, FloatArray], data: Dataset, issue_s: IntArray
+        self, columns: dict[str, FloatArray], data: Dataset, issue_s: IntArray, target_s: IntArray
     ) -> FloatArray:
-        """Somebody else's forecast, corrected by how it did in the last fortnight, as a member (n, 1, 4).
-
-        Its skill changes when its maker changes it; this member follows within days.
-        """
-        weather = data.weather
+        """Somebody else's forecast, corrected by how it did lately, as a member (n, 1, 4)."""
+        weather, times = data.weather, data.series.times_s
         assert weather is not None
-        issues, inverse = np.unique(issue_s, return_inverse=True)
-        ratio, spread = np.ones(len(issues)), np.full(len(issues), 0.3)
-        for i, issue in enumerate(issues.tolist()):
-            past = data.series.between(issue - 14 * DAY_S, issue)
-            times = past.times_s
-            # What was forecast for those steps a day before each of them began.
-            told = weather.as_of("pv_forecast_w", times // DAY_S * DAY_S, times)
-            both = ~np.isnan(told) & ~np.isnan(past.values) & (told > 0.02 * self.capacity_w)
-            if both.sum() >= 10:
-                actual, said = past.values[both], told[both]
-                ratio[i] = np.clip(actual.sum() / said.sum(), 0.5, 2.0)
-                spread[i] = np.clip(
-                    np.abs(actual - ratio[i] * said).sum() / actual.sum(), 0.05, 1.0
-                )
-        columns["others_ratio"] = ratio[inverse]
-        columns["others_error"] = spread[inverse]
-        corrected = columns["others"] * ratio[inverse]
-        columns["others_corrected"] = corrected
-        width = 1.6 * spread[inverse] * corrected
-        low, high = np.maximum(corrected - width, 0.0), corrected + width
-        return np.stack([low, corrected, high, corrected], axis=1)[:, None, :]
+        # What was forecast for the past before the day of each step began.
+        past: dict[str, FloatArray] = {}
+        others_columns(past, weather, times // DAY_S * DAY_S, times, self.capacity_w)
+        names = ["others", "others_day"]
+        clear = self._clear_power(self._past_sun(data.series))
+        if clear is not None:
+            past["clear_power"] = clear / self.capacity_w
+            names.append("clear_power")
+        member = followed(
+            issue_s, target_s, np.column_stack([columns[k] for k in names]), times,
+            np.column_stack([past[k] for k in names]), data.series.values / self.capacity_w,
+        )  # fmt: skip
+        told = Recent(data.series, past["others"] * self.capacity_w, self.capacity_w)
+        ratio = np.clip(np.nan_to_num(told.ratio(issue_s, 24 * GAIN_DAYS), nan=1.0), 0.5, 2.0)
+        columns["others_ratio"] = ratio
+        columns["others_corrected"] = columns["others"] * ratio
+        return member[:, None, :]
 
     def base_names(self) -> list[str]:
-        return ["others-corrected"] if self.has_others else []
+        return ["physics"] * self.has_physics + ["others-followed"] * self.has_others
 
     def _clear_at(self, target_s: IntArray, step_s: int) -> FloatArray:
         sun = self.sun(target_s, step_s)
@@ -265,36 +303,42 @@ class PvPredictor(Predictor):
         columns["max14"] = np.nanmax(past, axis=0)
         names = ["mean14", "max14"]
         if clear_power is not None:
-            issues, inverse = np.unique(issue_s, return_inverse=True)
+            clear = self._clear_power(self._past_sun(series))
+            assert clear is not None
+            recent = Recent(series, clear, self.capacity_w)
             for hours in (3, 24, 72):
-                ratio = np.array([self._recent_ratio(data, int(i), hours) for i in issues])
-                columns[f"ratio_{hours}h"] = ratio[inverse]
+                columns[f"ratio_{hours}h"] = recent.ratio(issue_s, hours)
             columns["expected_72h"] = columns["ratio_72h"] * columns["clear_power"]
         return names
 
-    def _recent_ratio(self, data: Dataset, issue_s: int, hours: int) -> float:
-        """Measured over clear-sky energy in the last hours before the issue; NaN without daylight."""
-        part = data.series.between(issue_s - hours * 3600, issue_s)
-        if len(part.values) == 0:
-            return float("nan")
-        clear = self._clear_series(data, part.start_s, len(part.values))
-        known = ~np.isnan(part.values)
-        total = float(clear[known].sum())
-        if total < 0.05 * self.capacity_w:
-            return float("nan")
-        return float(part.values[known].sum()) / total
+    def _past_sun(self, series: Series) -> SunPath | None:
+        """Sun over the history, kept between the tables of one training or one forecast."""
+        key = (series.start_s, len(series.values), self.fitted_from_rows)
+        if self._sun_kept is None or self._sun_kept[0] != key:
+            self._sun_kept = (key, self.sun(series.times_s, series.step_s))
+        return self._sun_kept[1]
 
-    def _clear_series(self, data: Dataset, start_s: int, count: int) -> FloatArray:
-        key = (data.series.start_s, len(data.series.values), self.fitted_from_rows)
-        cache = getattr(self, "_clear_cache", None)
-        if cache is None or cache[0] != key:
-            sun = self.sun(data.series.times_s, data.series.step_s)
-            power = self._clear_power(sun)
-            assert power is not None
-            cache = (key, power)
-            self._clear_cache = cache
-        first = (start_s - data.series.start_s) // data.series.step_s
-        return np.asarray(cache[1][first : first + count])
+    def _physics_member(
+        self, columns: dict[str, FloatArray], data: Dataset, issue_s: IntArray
+    ) -> FloatArray:
+        """Physics times what the modules gave of it in the last fortnight, as a member (n, 1, 4)."""
+        series, times = data.series, data.series.times_s
+        # With the weather as it was last forecast before each step.
+        expected = self.physics(data, times, times, self._past_sun(series))
+        assert expected is not None
+        measured, wanted = Recent(series, expected, self.capacity_w).sums(issue_s, 24 * GAIN_DAYS)
+        stand = GAIN_PRIOR_H * 3600 / series.step_s * self.capacity_w
+        gain = (measured + stand) / (wanted + stand)
+        middle = columns["physics"] * gain
+        ceiling = np.maximum(columns["clear_power"], middle)
+        low, high = default_band(middle, ceiling)
+        return np.stack([low, middle, high, middle], axis=1)[:, None, :]
+
+    def prior(self) -> Prior | None:
+        if not self.has_physics:
+            return None
+        doubt = PHYSICS_ALONE_DAYS**2
+        return Prior(self.member_names().index("physics"), doubt / (doubt + self.days_taught**2))
 
     def sample_weight(
         self, data: Dataset, target_s: IntArray, y: FloatArray
@@ -335,6 +379,8 @@ class PvPredictor(Predictor):
             "plane": None if self.plane is None else asdict(self.plane),
             "fitted_from_rows": self.fitted_from_rows,
             "has_others": self.has_others,
+            "has_physics": self.has_physics,
+            "days_taught": self.days_taught,
         }
 
     def restore(self, constants: dict[str, Any]) -> None:
@@ -343,6 +389,10 @@ class PvPredictor(Predictor):
         self.location = None if place is None else Location(**place)
         self.fitted_from_rows = int(constants["fitted_from_rows"])
         self.has_others = bool(constants["has_others"])
+        if self.has_others:
+            self.half_life_days = OTHERS_HALF_LIFE_DAYS
+        self.has_physics = bool(constants["has_physics"])
+        self.days_taught = float(constants["days_taught"])
         self.plane = None
         if plane is not None:
             array = plane["array"] | {"horizon": tuple(map(tuple, plane["array"]["horizon"]))}

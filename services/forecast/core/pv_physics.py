@@ -150,7 +150,13 @@ def pv_physics(
     clear_light, _ = irradiance({"ghi": clear_ghi}, sun)
     ceiling = pv_power(sun, clear_light, temp_air, wind, arrays, inverter_limit_w)
     ceiling = np.maximum(ceiling, median)
-    clearness = np.where(ceiling > 0.0, median / np.maximum(ceiling, 1e-9), 0.0)
-    low = median * np.where(light.unknown, 0.2, 0.50 + 0.35 * clearness**2)
-    high = median + (ceiling - median) * np.where(light.unknown, 0.9, 0.45)
+    low, high = default_band(median, ceiling)
+    low = np.where(light.unknown, 0.2 * median, low)
+    high = np.where(light.unknown, median + 0.9 * (ceiling - median), high)
     return make_bands(low, median, high, flags)
+
+
+def default_band(median: FloatArray, ceiling: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """P10 and P90 around a physics median below a clear sky's `ceiling`, where nothing was learnt yet."""
+    clearness = np.where(ceiling > 0.0, median / np.maximum(ceiling, 1e-9), 0.0)
+    return median * (0.50 + 0.35 * clearness**2), median + 0.45 * (ceiling - median)

@@ -77,14 +77,26 @@ def weather_columns(
         if name in have:
             columns[name] = seen(name)
     if "pv_forecast_w" in have:
-        others = seen("pv_forecast_w") / capacity_w
-        columns["others"] = np.maximum(others, 0.0)
-        for hours in (-2, -1, 1, 2):
-            columns[f"others_{hours:+d}h"] = seen("pv_forecast_w", hours) / capacity_w
-        if weather.step_s < 3600:
-            for name, sign in (("others_before", -1), ("others_after", 1)):
-                hours_off = sign * weather.step_s / 3600
-                columns[name] = seen("pv_forecast_w", hours_off) / capacity_w
-        columns["others_day"] = around("pv_forecast_w", (-6, -4, -2, 0, 2, 4, 6)) / capacity_w
-        line += ["others", "others_-1h", "others_+1h", "others_day"]
+        line += others_columns(columns, weather, issue_s, target_s, capacity_w)
     return line
+
+
+def others_columns(
+    columns: dict[str, FloatArray], weather: WeatherRuns, issue_s: IntArray, target_s: IntArray,
+    capacity_w: float,
+) -> list[str]:  # fmt: skip
+    """Somebody else's forecast at the target and around it; returns the names the linear member takes."""
+
+    def seen(hours: float) -> FloatArray:
+        at = target_s + int(hours * 3600)
+        return weather.as_of("pv_forecast_w", issue_s, at) / capacity_w
+
+    columns["others"] = np.maximum(seen(0), 0.0)
+    for hours in (-2, -1, 1, 2):
+        columns[f"others_{hours:+d}h"] = seen(hours)
+    if weather.step_s < 3600:
+        columns["others_before"] = seen(-weather.step_s / 3600)
+        columns["others_after"] = seen(weather.step_s / 3600)
+    day = np.stack([seen(h) for h in (-6, -4, -2, 0, 2, 4, 6)])
+    columns["others_day"] = np.asarray(np.nanmean(day, axis=0))
+    return ["others", "others_-1h", "others_+1h", "others_day"]

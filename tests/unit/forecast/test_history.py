@@ -22,7 +22,12 @@ START_S = int(START.timestamp())
 
 def house(minutes: float, load: float | None = 1_000.0, pv: float | None = 0.0) -> HouseSampled:
     return HouseSampled(
-        time=START + timedelta(minutes=minutes), pv_w=pv, load_w=load, grid_w=None, battery_w=None, soc=None
+        time=START + timedelta(minutes=minutes),
+        pv_w=pv,
+        load_w=load,
+        grid_w=None,
+        battery_w=None,
+        soc=None,
     )
 
 
@@ -95,7 +100,14 @@ class TestUncontrolledLoad:
 
     def test_a_missing_meter_leaves_its_quarter_empty(self, site: SiteConfig) -> None:
         record = all_off(site)
-        for minutes, value in ((0, 100.0), (5, None), (10, 300.0), (15, None), (30, 50.0), (45, 50.0)):
+        for minutes, value in (
+            (0, 100.0),
+            (5, None),
+            (10, 300.0),
+            (15, None),
+            (30, 50.0),
+            (45, 50.0),
+        ):
             record.take(house(minutes, value), site)
         assert record.tracks["load"].values == [200.0, None, 50.0]
 

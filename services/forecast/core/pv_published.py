@@ -1,0 +1,73 @@
+"""Somebody else's PV forecast, followed: what it was worth lately at this time of day.
+
+Its maker may change it at any time, so the correction is learnt anew at each issue from the weeks just past,
+with exponential forgetting, by a linear regression local in the time of day (Cleveland 1979).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from services.forecast.core.bands import LEVELS, FloatArray, IntArray
+from services.forecast.core.calendar import DAY_S
+
+MEMORY_DAYS = 40
+FORGET_DAYS = 20.0
+"""After this time a day weighs a third (e-folding)."""
+NEAR_H = 1.0
+RIDGE = 0.3
+"""In rows of full capacity: what holds coefficients to the pooled ones, and those to the forecast itself."""
+ROUNDS = 6
+SMALLEST_ERROR = 0.02
+LEAST_ROWS = 20
+
+
+def followed(
+    issue_s: IntArray, target_s: IntArray, x: FloatArray, past_s: IntArray, past_x: FloatArray,
+    actual: FloatArray,
+) -> FloatArray:  # fmt: skip
+    """P10, P50, P90 and mean (n, 4) for rows of issue and target, in the unit of `actual`.
+
+    x (n, k) and past_x (p, k): the published forecast in the first column, what may correct it in the others,
+    relative to capacity; actual (p,): what was measured at `past_s`. Only steps before each issue are used. NaN
+    where a column is; with too short a past the published forecast as it is, with a wide band.
+    """
+    known = ~np.isnan(actual) & ~np.isnan(past_x).any(axis=1)
+    past_s, past_x, actual = past_s[known], past_x[known], actual[known]
+    past_hour, slot = past_s % DAY_S / 3600.0, target_s % DAY_S // 3600
+    result = np.full((len(issue_s), 4), np.nan)
+    start = np.zeros(x.shape[1])
+    start[0] = 1.0
+    for issue in np.unique(issue_s).tolist():
+        mine = issue_s == issue
+        first, last = np.searchsorted(past_s, [issue - MEMORY_DAYS * DAY_S, issue])
+        a, y = past_x[first:last], actual[first:last]
+        if len(y) < LEAST_ROWS:
+            told = x[mine, 0]
+            result[mine] = np.column_stack([0.4 * told, told, 1.6 * told, told])
+            continue
+        age = np.exp((past_s[first:last] - issue) / (FORGET_DAYS * DAY_S))
+        pooled = _median_line(a, y, age, start)
+        for hour in np.unique(slot[mine]).tolist():
+            off = np.abs(past_hour[first:last] - (hour + 0.5))
+            weight = age * np.exp(-0.5 * (np.minimum(off, 24.0 - off) / NEAR_H) ** 2)
+            line = _median_line(a, y, weight, pooled)
+            error = y - a @ line
+            order = np.argsort(error, kind="stable")
+            mass = np.cumsum(weight[order])
+            at = np.searchsorted(mass, np.array(LEVELS) * mass[-1])
+            shifts = np.append(error[order][at], weight @ error / mass[-1])
+            rows = mine & (slot == hour)
+            result[rows] = (x[rows] @ line)[:, None] + shifts
+    return np.asarray(np.maximum(result, 0.0))
+
+
+def _median_line(a: FloatArray, y: FloatArray, weight: FloatArray, prior: FloatArray) -> FloatArray:
+    """Coefficients (k,) of least absolute error, by reweighted ridge around `prior` (Schlossmacher 1973)."""
+    line = prior
+    hold = RIDGE * np.eye(a.shape[1])
+    for _ in range(ROUNDS):
+        pull = weight * 0.05 / np.maximum(np.abs(y - a @ line), SMALLEST_ERROR)
+        gram = (a * pull[:, None]).T
+        line = np.asarray(np.linalg.solve(gram @ a + hold, gram @ y + hold @ prior))
+    return line
