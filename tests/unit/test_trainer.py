@@ -19,6 +19,7 @@ from pems.nightly import night_of
 from pems.trainer import by_hand, due, read, roll_back, train_house
 from services.forecast.core.load import LoadPredictor
 from services.forecast.core.place import Place
+from services.forecast.core.predictor import Predictor
 from services.forecast.core.registry import pack
 from services.forecast.core.series import Dataset, Series
 from services.forecast.retrain import consider, refreshed
@@ -135,6 +136,21 @@ class TestConsider:
         assert "of the untrained method" in verdict.reason
         assert verdict.better == (verdict.candidate_loss < verdict.incumbent_loss)
         assert "25 issues" in verdict.reason  # four a day while 24 h are left
+
+    def test_pv_learns_from_four_issues_a_day_as_the_house_issues(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        taught = {}
+        train = Predictor.train
+
+        def noted(model: Predictor, data: Dataset, phase_s: int) -> object:
+            taught[model.kind] = model.issues_per_day
+            return train(model, data, phase_s)
+
+        monkeypatch.setattr(Predictor, "train", noted)
+        for kind in ("pv", "load"):
+            consider(kind, load(16), self.place, None)
+        assert taught == {"pv": 4, "load": 1}
 
     def test_a_worse_model_in_use_is_replaced_and_a_better_one_stays(self) -> None:
         data = load(30)

@@ -131,17 +131,16 @@ def combine(
             result.band_weights = prior.draw(result.band_weights)
             result.mean_weights = prior.draw(result.mean_weights)
     joined = result.join(memory.members)
-    fast = memory.recency(half_life_days)
     sides = (
         (joined[:, 1] - memory.actual) / np.maximum(joined[:, 1] - joined[:, 0], floor),
         (memory.actual - joined[:, 1]) / np.maximum(joined[:, 2] - joined[:, 1], floor),
     )
     for side, excess in enumerate(sides):
-        pooled = _weighted_quantile(excess, fast, LEVELS[2])
+        pooled = _weighted_quantile(excess, recency, LEVELS[2])
         for group in range(groups):
             rows = memory.group == group
-            weight = float(fast[rows].sum())
-            own = _weighted_quantile(excess[rows], fast[rows], LEVELS[2]) if rows.any() else pooled
+            weight = float(recency[rows].sum())
+            own = _weighted_quantile(excess[rows], recency[rows], LEVELS[2]) if rows.any() else pooled
             trust = weight / (weight + 60.0)
             result.stretch[group, side] = np.clip(trust * own + (1 - trust) * pooled, 0.2, 5.0)
     if prior is not None:

@@ -8,6 +8,7 @@ import numpy as np
 
 from services.forecast.core.bands import FloatArray, IntArray
 from services.forecast.core.calendar import DAY_S
+from services.forecast.core.features import Features
 from services.forecast.core.lags import (
     Lags,
     make_lags,
@@ -16,7 +17,7 @@ from services.forecast.core.lags import (
     window_mean,
 )
 from services.forecast.core.learners import BoostedQuantiles, LinearQuantiles
-from services.forecast.core.predictor import Features, Predictor
+from services.forecast.core.predictor import Predictor
 from services.forecast.core.series import Dataset
 
 DEPTH_DAYS = 42

@@ -9,9 +9,10 @@ import numpy as np
 
 from services.forecast.core.bands import Bands, FloatArray, IntArray, make_bands
 from services.forecast.core.calendar import DAY_S, calendar
+from services.forecast.core.features import Features, ModelMetadata
 from services.forecast.core.lags import Lags, make_lags, row_mean, window_mean
 from services.forecast.core.learners import BoostedQuantiles, LinearQuantiles
-from services.forecast.core.predictor import Features, ModelMetadata, Predictor
+from services.forecast.core.predictor import Predictor
 from services.forecast.core.price_seasonal import price_at
 from services.forecast.core.series import Dataset, Series
 

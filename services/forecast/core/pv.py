@@ -11,10 +11,11 @@ import numpy as np
 from services.forecast.core.bands import FloatArray, IntArray
 from services.forecast.core.calendar import DAY_S
 from services.forecast.core.ensemble import Prior
+from services.forecast.core.features import Features
 from services.forecast.core.forest import QuantileForest
 from services.forecast.core.learners import SMALLEST_UNIT, BoostedQuantiles, LinearQuantiles
 from services.forecast.core.place import Place
-from services.forecast.core.predictor import Features, Predictor
+from services.forecast.core.predictor import Predictor
 from services.forecast.core.pv_physics import PvArray, default_band, pv_power
 from services.forecast.core.pv_published import followed
 from services.forecast.core.pv_recent import Recent

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -113,26 +114,36 @@ class RoomPricer:
             values = np.array([-value, 0.0, 0.0])
         elif not self.whole:
             points, values = np.array([0.0, 1.0]), np.array([0.0, -slope])
-        minimum = room.min_on_steps if room.initial_on else room.min_off_steps
         return RoomPricing(
             decay=room.transition[window, 0, 0],
             gain_on_k=room.heat_k[window, 0],
             drift_k=room.drift_k[window, 0],
             start_temperature_c=float(room.start_c[0]),
-            comfort_low_c=room.low_c[window],
-            comfort_high_c=room.high_c[window],
             penalty_low_eur_per_k=room.penalty_low_eur_per_k[window],
             penalty_high_eur_per_k=room.penalty_high_eur_per_k[window],
-            energy_on_kwh=np.ones(self.steps),
-            switch_cost_eur=room.switch_cost_eur,
-            min_on_steps=room.min_on_steps[window],
-            min_off_steps=room.min_off_steps[window],
-            relay_on_at_start=bool(room.initial_on),
-            steps_in_state_at_start=max(0, int(minimum[0]) - room.held_steps),
-            relay_fixed=room.relay_fixed[window],
             terminal_temperature_c=points,
             terminal_value_eur=values,
+            **relay_rules(room, self.steps),
         )
+
+
+def relay_rules(room: RoomArrays, steps: int) -> dict[str, Any]:
+    """The fields that pricing problems share: comfort band, switching, minimum times, orders.
+
+    Priced is each step with the relay on, so that a step's "energy" is 1.
+    """
+    minimum = room.min_on_steps if room.initial_on else room.min_off_steps
+    return {
+        "comfort_low_c": room.low_c[:steps],
+        "comfort_high_c": room.high_c[:steps],
+        "energy_on_kwh": np.ones(steps),
+        "switch_cost_eur": room.switch_cost_eur,
+        "min_on_steps": room.min_on_steps[:steps],
+        "min_off_steps": room.min_off_steps[:steps],
+        "relay_on_at_start": bool(room.initial_on),
+        "steps_in_state_at_start": max(0, int(minimum[0]) - room.held_steps),
+        "relay_fixed": room.relay_fixed[:steps],
+    }
 
 
 def column_cost(room: RoomArrays, relay: Relay, air_c: Floats, whole: bool) -> float:

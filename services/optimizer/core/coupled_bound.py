@@ -12,10 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.optimizer.core.cells import slow
+from services.optimizer.core.columns import relay_rules
 from services.optimizer.core.coupled import CoupledPricer, HeatPrices, neighbour_linear
 from services.optimizer.core.house import House, RoomArrays
 from services.optimizer.core.master import Prices
 from services.optimizer.core.pricing import (
+    RoomPriced,
     Scratch,
     TwoNodeRoomPricing,
     price_room_two_node,
@@ -34,9 +36,12 @@ GAP_FRACTION = 5e-3
 """Distance of a room's schedule and its bound that is good enough, rooms without neighbours."""
 
 PENALTY_SHARE = 1.2
-"""A room without neighbours pays at most this many times the price of a kelvin of its air for each
-kelvin that its comfort misses. A lower price keeps the bound a bound; missed comfort still does not
-pay, and the steep bend of the true price is what the bound loses most at."""
+"""A room without neighbours is first bounded at a comfort price of at most this many times the price of
+a kelvin of its air. A lower price is still a bound, and the steep bend of the true price is what the
+planes lose most at; usually missed comfort does not pay even so."""
+
+MISSED = 2e-2
+"""Where a schedule lies further above the bound than this share, the true comfort price is tried, too."""
 
 
 def slow_mode(room: RoomArrays, steps: int) -> tuple[float, Floats, Floats] | None:
@@ -175,31 +180,30 @@ def lone_bound(
         return None
     on_cost = on_cost_eur + pricer.churn
     kelvin = float(np.median(on_cost / np.maximum(room.heat_k[:steps, 0], 1e-9)))
-    cap = PENALTY_SHARE * max(kelvin, 0.0)
     slopes, targets, worth = pricer.ends(end_slope)
-    minimum = room.min_on_steps if room.initial_on else room.min_off_steps
-    priced = TwoNodeRoomPricing(
-        transition=room.transition[:steps],
-        gain_on_k=room.heat_k[:steps],
-        drift_k=room.drift_k[:steps],
-        start_temperature_c=room.start_c,
-        comfort_low_c=room.low_c[:steps],
-        comfort_high_c=room.high_c[:steps],
-        penalty_low_eur_per_k=np.minimum(room.penalty_low_eur_per_k[:steps], cap),
-        penalty_high_eur_per_k=np.minimum(room.penalty_high_eur_per_k[:steps], cap),
-        energy_on_kwh=np.ones(steps),
-        switch_cost_eur=room.switch_cost_eur,
-        min_on_steps=room.min_on_steps[:steps],
-        min_off_steps=room.min_off_steps[:steps],
-        relay_on_at_start=bool(room.initial_on),
-        steps_in_state_at_start=max(0, int(minimum[0]) - room.held_steps),
-        relay_fixed=room.relay_fixed[:steps],
-        air_price_eur_per_k=pricer.linear,
-        end_slope_eur_per_k=slopes,
-        end_weights=np.eye(2),
-        end_target_c=targets,
-        end_value_eur_per_k=worth,
-    )
-    found = price_room_two_node(priced, on_cost, gap_fraction=GAP_FRACTION, scratch=scratch)
-    credit = _start_credit(house, prices, room.index)
-    return float(found.lower_bound_eur + pricer.churn_base_eur + credit)
+
+    def priced(highest_price: float) -> RoomPriced:
+        problem = TwoNodeRoomPricing(
+            transition=room.transition[:steps],
+            gain_on_k=room.heat_k[:steps],
+            drift_k=room.drift_k[:steps],
+            start_temperature_c=room.start_c,
+            penalty_low_eur_per_k=np.minimum(room.penalty_low_eur_per_k[:steps], highest_price),
+            penalty_high_eur_per_k=np.minimum(room.penalty_high_eur_per_k[:steps], highest_price),
+            air_price_eur_per_k=pricer.linear,
+            end_slope_eur_per_k=slopes,
+            end_weights=np.eye(2),
+            end_target_c=targets,
+            end_value_eur_per_k=worth,
+            **relay_rules(room, steps),
+        )
+        return price_room_two_node(problem, on_cost, gap_fraction=GAP_FRACTION, scratch=scratch)
+
+    found = priced(PENALTY_SHARE * max(kelvin, 0.0))
+    lower = found.lower_bound_eur + pricer.churn_base_eur
+    column = pricer.column(found.schedule.astype(np.int64))
+    cost = column.cost_eur - pricer.linear_base_eur + float(on_cost_eur @ column.relay)
+    cost += float(slopes @ column.end_c)
+    if cost - lower > MISSED * abs(cost):
+        lower = max(lower, priced(np.inf).lower_bound_eur + pricer.churn_base_eur)
+    return float(lower + _start_credit(house, prices, room.index))

@@ -17,6 +17,7 @@ from services.optimizer.core.lp_rung import lp_plan, place
 
 RESTRICTED_ROUNDS = 3
 EXACT = "this problem exactly: binary relays, minimum times, switching costs (Lagrangian bound)"
+TWO_NODE = "this problem: binary relays, two-node rooms without neighbours (Lagrangian bound)"
 DUALISED = (
     "this problem: binary relays, two-node rooms, coupling dualised within the reachable windows"
 )
@@ -96,7 +97,10 @@ def _decomposed(
     if house.coupled:
         run = CoupledRun(house, aligned)
         found = run.run(rounds, budget.corrections if full else 1, certify=full)
-        certificate = DUALISED if run.certified else RELAXED
+        neighbours = any(room.neighbour_gain for room in house.rooms)
+        certificate = RELAXED
+        if run.certified:
+            certificate = DUALISED if neighbours else TWO_NODE
     else:
         found = decompose(house, rounds, budget.target_gap if full else np.inf, aligned)
         certificate = EXACT

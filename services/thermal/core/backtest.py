@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from contracts.thermal_model import HouseModel
 from services.thermal.core.baselines import arx_inputs, fit_arx, run_arx
 from services.thermal.core.correction import Correction, correct_filtered, rows_to_filter
-from services.thermal.core.drive import Drive, drive_of, hold_short
+from services.thermal.core.drive import Drive, drive_of, held_temperatures
 from services.thermal.core.filter import FilterState
 from services.thermal.core.hindcast import run_filter
 from services.thermal.core.history import History, fill_short_gaps
@@ -105,8 +105,7 @@ def backtest(
 
 def _truth(history: History, origins: IntArray, leads: Sequence[int]) -> Array:
     """(leads, origins, rooms) measured at the target, NaN where the room was silent at the origin."""
-    recent = max(1, 7200 // history.step_s)
-    now = np.column_stack([hold_short(column, recent) for column in history.temperature_c.T])
+    now = held_temperatures(history)
     found = np.stack([history.temperature_c[origins + lead] for lead in leads])
     return np.where(np.isfinite(now[origins])[None], found, np.nan)
 
@@ -152,10 +151,7 @@ def _baselines(
     measured = history.temperature_c
     day = round(86400 / history.step_s)
     truth = np.stack([measured[origins + lead] for lead in leads])
-    held = np.stack(
-        [hold_short(measured[:, i], 7200 // history.step_s) for i in range(measured.shape[1])],
-        axis=1,
-    )
+    held = held_temperatures(history)
     persistence = held[origins][None] - truth
     yesterday = np.stack(
         [

@@ -15,6 +15,7 @@ Array = NDArray[np.float64]
 
 HABIT_DAYS = 14
 LONGEST_FILL_S = 6 * 3600
+HOLD_S = 2 * 3600
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,13 @@ def habit(history: History, values: Array) -> Array:
     return np.asarray(result.reshape(-1)[: len(values)])
 
 
-def hold_short(values: Array, longest: int) -> Array:
+def held_temperatures(history: History) -> Array:
+    """(T, rooms) temperatures, the last one held over at most two hours of silence."""
+    longest = max(1, HOLD_S // history.step_s)
+    return np.column_stack([_hold_short(column, longest) for column in history.temperature_c.T])
+
+
+def _hold_short(values: Array, longest: int) -> Array:
     """Last value held over at most `longest` missing samples."""
     finite = np.isfinite(values)
     rows = np.arange(len(values))

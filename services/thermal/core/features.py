@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from services.thermal.core.drive import hold_short
+from services.thermal.core.drive import held_temperatures
 from services.thermal.core.hindcast import Bank
 from services.thermal.core.history import History, hour_basis
 
@@ -25,7 +25,6 @@ ISSUED_HOURS = (1, 3, 6, 12, 24)
 DAYS = 7
 OWN_LAG_HOURS = (1, 2, 3, 6, 12, 18, 23, 24, 25)
 PAST_HOURS = (1, 4, 8, 16, 24)
-HOLD_S = 2 * 3600
 INPUT_BLOCKS, SUN_BLOCKS = 8, 4
 """A lead is cut into so many blocks at most, of three and six hours at least."""
 
@@ -60,11 +59,6 @@ class View:
 
 def view_of(history: History, bank: Bank, time_zone: str) -> View:
     """`history` must be complete in irradiance and without samples that must not teach."""
-    temperature = history.temperature_c
-    hold = max(1, HOLD_S // history.step_s)
-    held = np.column_stack(
-        [hold_short(temperature[:, i], hold) for i in range(temperature.shape[1])]
-    )
     assert history.ghi_w_m2 is not None and history.dni_w_m2 is not None
     series = {"outside": history.outside_c, "ghi": history.ghi_w_m2, "dni": history.dni_w_m2}
     series |= dict(history.heat_w)
@@ -75,7 +69,7 @@ def view_of(history: History, bank: Bank, time_zone: str) -> View:
             np.concatenate([[0.0], np.cumsum(np.where(finite, values, 0.0))]),
             np.concatenate([[0.0], np.cumsum(finite)]),
         )
-    return View(history, bank, held, sums, hour_basis(time_zone, history.epoch_s))
+    return View(history, bank, held_temperatures(history), sums, hour_basis(time_zone, history.epoch_s))
 
 
 def issue_rows(step_s: int, origins: IntArray, longest_lead_s: int) -> IntArray:

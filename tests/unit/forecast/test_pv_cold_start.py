@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -61,6 +62,20 @@ def test_with_few_days_it_is_never_much_worse_than_physics(days: int, seed: int)
         ours.append(loss(model.predict(data, issue, target), actual))
         theirs.append(loss(physics(data, issue, target), actual))
     assert np.mean(ours) < 1.1 * np.mean(theirs)
+
+
+def test_physics_as_a_member_is_scaled_by_what_the_modules_gave() -> None:
+    data = winter(20, 0)
+    dusty = Dataset(replace(data.series, values=0.5 * data.series.values), data.weather)
+    issue = np.full(24, START + 19 * DAY_S, dtype=np.int64)
+    target = issue + np.arange(24) * 3600
+    totals = []
+    for recording in (data, dusty):
+        model = PvPredictor(PRAGUE)
+        model.prepare(recording.before(int(issue[0])))
+        totals.append(model.features(recording, issue, target).base[:, 0, 1].sum())
+    assert model.base_names() == ["physics"]
+    assert 0.5 < totals[1] / totals[0] < 0.75  # a fortnight outweighs the prior
 
 
 def test_a_prior_gives_way_to_days() -> None:

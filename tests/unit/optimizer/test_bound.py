@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -10,11 +12,14 @@ from contracts.planning import PlanningProblem
 from services.optimizer.core import coupled_bound
 from services.optimizer.core.checker import check_plan
 from services.optimizer.core.costs import evaluate
+from services.optimizer.core.coupled import neighbour_linear
+from services.optimizer.core.coupled_run import CoupledRun
 from services.optimizer.core.decisions import read_decisions
-from services.optimizer.core.house import compile_house
+from services.optimizer.core.house import compile_house, simulate
 from services.optimizer.core.linear_model import LinearModel
 from services.optimizer.core.lp_rung import place
 from services.optimizer.core.planner import WarmStart, WorkBudget, plan
+from services.optimizer.core.pricing import Scratch
 from services.optimizer.core.room_rows import build_rooms
 from services.optimizer.core.site_rows import build_site
 from tests.unit.optimizer.small_houses import small_house
@@ -48,6 +53,65 @@ def test_bound_is_below_the_exact_optimum_and_the_plan_near_it(seed):
     # two rooms at a tight fuse are the decomposition's worst case; coupling is only approximated
     share = 0.2 if compile_house(problem).coupled else 0.05
     assert made.expected_cost_eur <= high + share * abs(high) + 0.15
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_bound_of_a_room_that_warms_another_but_feels_none(seed):
+    """Against every schedule: its cost, less what the other room pays for its air at every step."""
+    data = small_house(300 + seed, rooms=2, steps=8, two_node=True, coupled=True).model_dump()
+    data["rooms"][1]["dynamics"]["neighbours"] = ()
+    house = compile_house(PlanningProblem.model_validate(data))
+    run = CoupledRun(house)
+    pricer, heat, gain = run.pricers[1], run.prices, house.rooms[0].neighbour_gain[1]
+    heat.air[0] += 0.3  # so that the payments weigh
+    linear = neighbour_linear(house, heat, 8)
+    pricer.linear = np.ascontiguousarray(linear[1])
+    on_cost = np.random.default_rng(seed).uniform(0.0, 0.2, 8)
+    lower = coupled_bound.lone_bound(house, pricer, on_cost, np.zeros(2), heat, Scratch())
+    paid = heat.air[0][:, None] * gain[:, :1] - heat.mass[0, 1:, None] * gain[:, 1:]
+    pricer.linear = np.zeros(8)
+    costs = []
+    for bits in itertools.product((0, 1), repeat=8):
+        relay = np.array(bits)
+        if not pricer.cells.feasible(relay):
+            continue
+        own = pricer.column(relay).cost_eur + float(on_cost @ relay)
+        relays = np.zeros((2, 8))
+        relays[1] = relay
+        air = simulate(house, relays)[1][:-1, 0]
+        costs.append(own - float(paid[:, 0] @ air))
+    assert lower is not None
+    assert lower <= min(costs) + 1e-9
+    assert lower >= min(costs) - 0.02 * max(1.0, abs(min(costs)))
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_coupling_into_the_duty_steps_is_priced_once(seed):
+    data = small_house(
+        400 + seed, rooms=2, coupled=True, two_node=seed % 2 == 1, step_s=(900,) * 6 + (3600,) * 2
+    ).model_dump()
+    data["duty_from_step_s"] = 3600
+    problem = PlanningProblem.model_validate(data)
+    house = compile_house(problem)
+    run = CoupledRun(house)
+    linear = neighbour_linear(house, run.prices, run.steps)
+    assert linear.shape == (2, 6)
+    assert (linear[:, -1] == 0.0).all()  # the master's rows of the first duty step hold it
+    _, high = exact_optimum(problem)
+    made = plan(problem)
+    assert made.bound_eur is not None
+    assert made.bound_eur <= high + 1e-6
+
+
+def test_a_cheap_price_does_not_make_the_bound_of_two_node_rooms_loose():
+    """The comfort price that the bound is tried with first follows the price of heat."""
+    data = make_house(rooms=3, step_s=(900,) * 96, two_node=True).model_dump()
+    buy = data["grid"]["buy_price_eur_per_kwh"]
+    data["grid"]["buy_price_eur_per_kwh"] = (0.01,) * 64 + tuple(buy[64:])
+    data["grid"]["sell_price_eur_per_kwh"] = (0.0,) * 96
+    made = plan(PlanningProblem.model_validate(data))
+    assert made.bound_eur is not None
+    assert made.expected_cost_eur - made.bound_eur < 0.2
 
 
 def test_two_node_rooms_without_neighbours_have_a_tight_bound(monkeypatch):
