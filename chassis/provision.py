@@ -12,7 +12,6 @@ import os
 import secrets
 from pathlib import Path
 from typing import Any
-from urllib.request import urlopen
 
 from nats.js import JetStreamContext
 from nats.js.api import (
@@ -28,7 +27,7 @@ from nats.js.api import (
 )
 from nats.js.errors import NotFoundError
 
-from chassis import signing
+from chassis import monitor, signing
 from chassis.settings import Settings
 from contracts import catalog
 from contracts.site import SiteConfig
@@ -224,8 +223,7 @@ def assert_durable(monitor_url: str) -> None:
     ProvisioningError
         when the server does not run with ``sync_interval: always``.
     """
-    with urlopen(f"{monitor_url}/jsz?config=1", timeout=5) as answer:
-        config = json.load(answer).get("config", {})
+    config = monitor.ask(monitor_url, "jsz?config=1", timeout_s=5).get("config", {})
     if not config.get("sync_always"):
         raise ProvisioningError(
             "the broker acknowledges before the disk has it; set jetstream.sync_interval: always"

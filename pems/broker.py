@@ -11,9 +11,8 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.error import URLError
-from urllib.request import urlopen
 
+from chassis import monitor
 from chassis.provision import make_secrets, server_config, write_secret
 from chassis.settings import Settings
 
@@ -81,10 +80,9 @@ class Broker:
             if self.process.poll() is not None:
                 break
             try:
-                with urlopen(f"{self.monitor_url}/healthz", timeout=1) as answer:
-                    if answer.status == 200:
-                        return
-            except (URLError, OSError):
+                monitor.ask(self.monitor_url, "healthz", timeout_s=1)
+                return
+            except OSError:
                 time.sleep(0.05)
         tail = "\n".join(log.read_text(errors="replace").splitlines()[-5:])
         self.stop()

@@ -8,12 +8,11 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from urllib.error import URLError
-from urllib.request import urlopen
 
 from nats.errors import Error as NatsError
 
 from chassis import bus as buses
+from chassis import monitor
 from chassis.bus import Bus
 from chassis.models import FolderStore, ModelProblem, Objects, verified
 from chassis.settings import Settings
@@ -82,9 +81,9 @@ def broker_of(home: Path) -> Iterator[Settings]:
     """The folder's broker: the one that runs, else one started for this purpose and stopped."""
     house = describe(home)
     try:
-        with urlopen(f"http://127.0.0.1:{house.monitor}/varz", timeout=1) as answer:
-            ours = json.load(answer).get("server_name") == f"pems-{house.site}"
-    except (URLError, OSError, ValueError):
+        page = monitor.ask(f"http://127.0.0.1:{house.monitor}", "varz", timeout_s=1)
+        ours = page.get("server_name") == f"pems-{house.site}"
+    except OSError:
         ours = False
     if ours:
         yield settings_of(home, house)

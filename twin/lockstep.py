@@ -14,11 +14,11 @@ import logging
 import time
 from dataclasses import dataclass
 from typing import Any
-from urllib.request import urlopen
 
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
 
+from chassis import monitor
 from contracts import catalog
 
 LOG = logging.getLogger("pems.lockstep")
@@ -112,11 +112,10 @@ class Barrier:
     def _connected(self) -> set[str] | None:
         """Services with a connection; None when the monitor does not answer."""
         try:
-            with urlopen(f"{self.monitor_url}/connz?limit=1024", timeout=2) as answer:
-                connections = json.load(answer)["connections"]
-        except (OSError, ValueError, KeyError):
+            page = monitor.ask(self.monitor_url, "connz?limit=1024", timeout_s=2)
+        except OSError:
             return None
-        return {str(c.get("name", "")).removeprefix("pems-") for c in connections}
+        return {str(c.get("name", "")).removeprefix("pems-") for c in page["connections"]}
 
 
 CYCLE_S, ACT_S = 300, 60
