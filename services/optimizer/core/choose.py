@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.optimizer.core.linear_model import Solution
-from services.optimizer.core.master import Master, Prices
+from services.optimizer.core.master import QUICK_GLOP, Master, Prices
 
 Floats = NDArray[np.float64]
 
@@ -66,11 +66,11 @@ def solve_fixed(
     master: Master, picked: dict[int, int]
 ) -> tuple[Solution, list[NDArray[np.int64]], Prices]:
     """The restricted master's LP with some rooms fixed to one of their columns."""
-    model, chosen, convexity = master.model(integer=False)
+    model, chosen, convexity = master.model()
     fixed = {
         int(variable): float(position == pick)
         for room, pick in picked.items()
         for position, variable in enumerate(chosen[room])
     }
-    solution = model.solve("glop", fixed=fixed)
+    solution = model.solve("glop", fixed=fixed, parameters=QUICK_GLOP)
     return solution, chosen, master.prices(solution.duals, solution.duals[convexity])

@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.optimizer.core.cells.room import CellRoom
-from services.optimizer.core.house import House, RoomArrays
-from services.optimizer.core.pricing import Corridor, RoomPricing, Scratch, price_room
+from services.optimizer.core.house import House, RoomArrays, terminal_cost
+from services.optimizer.core.pricing import RoomPricing, Scratch, price_room
+from services.optimizer.core.trajectories import RoomDynamics
 
 Floats = NDArray[np.float64]
 Relay = NDArray[np.int64]
@@ -46,8 +47,8 @@ class RoomPricer:
         self.room = room
         self.steps = steps
         self.whole = steps == house.steps
-        self.corridor: Corridor | None = None
         self.cells = CellRoom(room, steps, reach[0][:, 0], reach[1][:, 0])
+        self.dynamics = RoomDynamics.of(room, steps)
         self.drift = np.ascontiguousarray(room.drift_k[:steps, 0])
         self.churn = (room.churn_cost_on_eur - room.churn_cost_off_eur)[:steps]
         self.churn_base_eur = float(room.churn_cost_off_eur[:steps].sum())
@@ -73,9 +74,8 @@ class RoomPricer:
         """
         found = price_room(
             self._pricing(float(end_slope[0])), on_cost_eur + self.churn, gap_fraction=gap_fraction,
-            corridor=self.corridor, scratch=scratch,
+            scratch=scratch,
         )
-        self.corridor = found.corridor
         return (
             self.column(found.schedule.astype(np.int64)),
             found.cost_eur + self.churn_base_eur,
@@ -88,15 +88,8 @@ class RoomPricer:
 
     def column(self, relay: Relay) -> Column:
         """A schedule with its own cost (comfort, switching, churn, terminal) by simulation."""
-        room = self.room
-        air = np.empty(self.steps + 1)
-        air[0] = room.start_c[0]
-        for step in range(self.steps):
-            air[step + 1] = (
-                self.cells.decay[step] * air[step] + self.cells.gain[step] * relay[step]
-                + self.drift[step]
-            )
-        return Column(relay, column_cost(room, relay, air, self.whole), air[-1:])
+        track = self.dynamics.track(relay)[:, :1]
+        return Column(relay, column_cost(self.room, relay, track, self.whole), track[-1])
 
     def _end(self, slope: float) -> tuple[float, float, float]:
         if not self.whole:
@@ -146,11 +139,14 @@ def relay_rules(room: RoomArrays, steps: int) -> dict[str, Any]:
     }
 
 
-def column_cost(room: RoomArrays, relay: Relay, air_c: Floats, whole: bool) -> float:
-    """Comfort, switching, churn and (over the whole horizon) terminal cost of a schedule, EUR."""
-    steps = relay.size
-    below = np.maximum(room.low_c[:steps] - air_c[1:], 0.0)
-    above = np.maximum(air_c[1:] - room.high_c[:steps], 0.0)
+def column_cost(room: RoomArrays, relay: Relay, track_c: Floats, whole: bool) -> float:
+    """Comfort, switching, churn and (over the whole horizon) terminal cost of a schedule, EUR.
+
+    `track_c` (steps + 1, nodes) are the temperatures it leads to.
+    """
+    steps, air = relay.size, track_c[1:, 0]
+    below = np.maximum(room.low_c[:steps] - air, 0.0)
+    above = np.maximum(air - room.high_c[:steps], 0.0)
     switches = np.abs(np.diff(relay, prepend=room.initial_on)).sum()
     cost = (
         below @ room.penalty_low_eur_per_k[:steps]
@@ -159,6 +155,4 @@ def column_cost(room: RoomArrays, relay: Relay, air_c: Floats, whole: bool) -> f
         + relay @ room.churn_cost_on_eur[:steps]
         + (1 - relay) @ room.churn_cost_off_eur[:steps]
     )
-    if whole:
-        cost += max(room.terminal_target_c[0] - air_c[-1], 0.0) * room.terminal_value_eur_per_k[0]
-    return float(cost)
+    return float(cost) + (terminal_cost(room, track_c[-1]) if whole else 0.0)

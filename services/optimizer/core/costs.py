@@ -13,9 +13,9 @@ from services.optimizer.core.house import (
     House,
     ScenarioArrays,
     count_switches,
-    simulate,
     terminal_cost,
 )
+from services.optimizer.core.trajectories import simulate
 
 Floats = NDArray[np.float64]
 

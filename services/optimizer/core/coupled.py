@@ -7,64 +7,19 @@ reference is corrected round by round; the plan's cost always comes from the tru
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from services.optimizer.core.cells import kernel, two_node
 from services.optimizer.core.cells.room import CellRoom
-from services.optimizer.core.columns import Column, Relay
+from services.optimizer.core.columns import Column, Relay, column_cost
 from services.optimizer.core.house import House
+from services.optimizer.core.trajectories import RoomDynamics
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class JointArrays:
-    """All rooms padded to two nodes, for the compiled joint simulation."""
-
-    transition: Floats
-    heat: Floats
-    drift: Floats
-    start: Floats
-    link_room: Ints
-    link_other: Ints
-    link_gain: Floats
-
-    @classmethod
-    def of(cls, house: House) -> JointArrays:
-        """Pad the rooms of `house`."""
-        rooms, steps = len(house.rooms), house.steps
-        transition = np.zeros((rooms, steps, 2, 2))
-        heat, drift = np.zeros((rooms, steps, 2)), np.zeros((rooms, steps, 2))
-        start = np.zeros((rooms, 2))
-        links: list[tuple[int, int, Floats]] = []
-        for room in house.rooms:
-            nodes = room.nodes
-            transition[room.index, :, :nodes, :nodes] = room.transition
-            heat[room.index, :, :nodes] = room.heat_k
-            drift[room.index, :, :nodes] = room.drift_k
-            start[room.index, :nodes] = room.start_c
-            for other, gain in room.neighbour_gain.items():
-                padded = np.zeros((steps, 2))
-                padded[:, :nodes] = gain
-                links.append((room.index, other, padded))
-        return cls(
-            transition, heat, drift, start,
-            np.array([link[0] for link in links], dtype=np.int64),
-            np.array([link[1] for link in links], dtype=np.int64),
-            np.array([link[2] for link in links]).reshape(len(links), steps, 2),
-        )
-
-    def simulate(self, relays: Floats) -> Floats:
-        """Temperatures (rooms, steps + 1, 2)."""
-        temperatures: Floats = two_node.simulate_house(
-            relays, self.transition, self.heat, self.drift, self.start, self.link_room,
-            self.link_other, self.link_gain,
-        )
-        return temperatures
 
 
 @dataclass(frozen=True)
@@ -111,31 +66,30 @@ class CoupledPricer:
     """Prices schedules of one room against a frozen reference (same face as RoomPricer)."""
 
     def __init__(
-        self, house: House, joint: JointArrays, index: int, steps: int,
-        reach: tuple[Floats, Floats], prices: HeatPrices,
+        self, house: House, index: int, steps: int, reach: tuple[Floats, Floats],
+        prices: HeatPrices,
     ) -> None:
         room = house.rooms[index]
-        self.house, self.joint, self.room, self.steps = house, joint, room, steps
+        self.room, self.steps = room, steps
         self.whole = steps == house.steps
         self.cells = CellRoom(room, steps, reach[0][:, 0], reach[1][:, 0])
         self.prices = prices
         self.linear = np.ascontiguousarray(neighbour_linear(house, prices, steps)[index])
         self.churn = (room.churn_cost_on_eur - room.churn_cost_off_eur)[:steps]
         self.churn_base_eur = float(room.churn_cost_off_eur[:steps].sum())
-        self.transition = np.ascontiguousarray(joint.transition[index, :steps])
-        self.heat = np.ascontiguousarray(joint.heat[index, :steps])
-        self.drift = np.ascontiguousarray(joint.drift[index, :steps])
+        self.alone = RoomDynamics.of(room, steps)
+        self.frozen = self.alone
         self.reference = np.zeros((steps + 1, 2))
         self.linear_base_eur = 0.0
 
     def freeze(self, temperatures: Floats) -> None:
         """Take the other rooms' air, and this room's reference, from a joint trajectory."""
-        index, steps = self.room.index, self.steps
-        drift = self.joint.drift[index, :steps].copy()
+        steps = self.steps
+        drift = self.alone.drift.copy()
         for other, gain in self.room.neighbour_gain.items():
             drift[:, : self.room.nodes] += gain[:steps] * temperatures[other, :steps, :1]
-        self.drift = np.ascontiguousarray(drift)
-        self.reference = np.ascontiguousarray(temperatures[index, : steps + 1])
+        self.frozen = replace(self.alone, drift=drift)
+        self.reference = np.ascontiguousarray(temperatures[self.room.index, : steps + 1])
         # so that a column at the reference costs its neighbours nothing extra
         self.linear_base_eur = -float(self.linear @ self.reference[1:, 0])
 
@@ -143,7 +97,7 @@ class CoupledPricer:
         self, on_cost_eur: Floats, end_slope: Floats, width_k: float, labels: int
     ) -> tuple[Column, float]:
         """(best schedule found, its priced cost) for the cost of each on-step."""
-        room, steps, cells = self.room, self.steps, self.cells
+        room, steps, cells, frozen = self.room, self.steps, self.cells, self.frozen
         on_cost = on_cost_eur + self.churn
         mass_price = np.ascontiguousarray(self.prices.mass[room.index, : steps + 1])
         air_price = np.ascontiguousarray(self.prices.air[room.index, :steps])
@@ -155,10 +109,10 @@ class CoupledPricer:
         )
         slopes, targets, worth = self.ends(end_slope)
         # the guide sees the mass at its reference and pays for what the relay gives to the mass
-        guide_cost = on_cost + mass_price[1:] * self.heat[:, 1]
+        guide_cost = on_cost + mass_price[1:] * frozen.heat[:, 1]
         guide_linear = self.linear.copy()
-        guide_linear[:-1] += mass_price[2:] * self.transition[1:, 1, 0]
-        guide_drift = self.drift[:, 0] + self.transition[:, 0, 1] * self.reference[:-1, 1]
+        guide_linear[:-1] += mass_price[2:] * frozen.transition[1:, 1, 0]
+        guide_drift = frozen.drift[:, 0] + frozen.transition[:, 0, 1] * self.reference[:-1, 1]
         kernel.lower_pass(
             cells.low, width_k, count, cells.reach_low, cells.reach_high, cells.decay, cells.gain,
             guide_drift, guide_cost, room.switch_cost_eur, *comfort, guide_linear,
@@ -167,14 +121,13 @@ class CoupledPricer:
         )
         # a label carries its true mass, so what its air does to the mass in the coming step is not
         # yet charged when the guide takes over: that share goes on top of the guide's tilt
-        tilt = np.append(cells.decay * air_price, 0.0) - _air_to_mass(self.transition, mass_price)
+        tilt = np.append(cells.decay * air_price, 0.0) - _air_to_mass(frozen.transition, mass_price)
         schedule = np.zeros(steps, dtype=np.int64)
         cost = two_node.label_pass(
-            cells.low, width_k, count, 4, self.transition, self.heat, self.drift, on_cost,
+            cells.low, width_k, count, 4, frozen.transition, frozen.heat, frozen.drift, on_cost,
             room.switch_cost_eur, *comfort, self.linear, mass_price, self.reference[:, 1].copy(),
             tilt, slopes, targets, worth, cells.fixed, cells.hold, cells.allowed, cells.locks,
-            values,
-            self.joint.start[room.index], cells.start_mode, labels, schedule,
+            values, frozen.start, cells.start_mode, labels, schedule,
         )
         return self.column(schedule), cost + self.churn_base_eur + self.linear_base_eur
 
@@ -191,24 +144,11 @@ class CoupledPricer:
 
     def column(self, relay: Relay) -> Column:
         """A schedule with its cost at the frozen reference."""
-        track = two_node.simulate_room(
-            relay, self.transition, self.heat, self.drift, self.joint.start[self.room.index]
+        track = self.frozen.track(relay)[:, : self.room.nodes]
+        neighbours = float(self.linear @ track[1:, 0]) + self.linear_base_eur
+        return Column(
+            relay, column_cost(self.room, relay, track, self.whole) + neighbours, track[-1]
         )
-        room, steps = self.room, self.steps
-        below = np.maximum(room.low_c[:steps] - track[1:, 0], 0.0)
-        above = np.maximum(track[1:, 0] - room.high_c[:steps], 0.0)
-        switches = np.abs(np.diff(relay, prepend=room.initial_on)).sum()
-        cost = (
-            below @ room.penalty_low_eur_per_k[:steps]
-            + above @ room.penalty_high_eur_per_k[:steps]
-            + room.switch_cost_eur * switches
-            + relay @ self.churn + self.churn_base_eur
-            + self.linear @ track[1:, 0] + self.linear_base_eur
-        )
-        if self.whole:
-            ends = track[-1, : room.nodes]
-            cost += np.maximum(room.terminal_target_c - ends, 0.0) @ room.terminal_value_eur_per_k
-        return Column(relay, float(cost), track[-1, : room.nodes])
 
 
 def _air_to_mass(transition: Floats, mass_price: Floats) -> Floats:

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from services.optimizer.core.choose import dive, refine, solve_fixed
 from services.optimizer.core.columns import relay_steps
-from services.optimizer.core.coupled import CoupledPricer, HeatPrices, JointArrays
+from services.optimizer.core.coupled import CoupledPricer, HeatPrices
 from services.optimizer.core.coupled_bound import coupled_bound
 from services.optimizer.core.decomposition import Decomposed, WarmColumns
 from services.optimizer.core.house import House
@@ -15,6 +15,7 @@ from services.optimizer.core.lp_rung import BIASES, Relaxation, place, solve_rel
 from services.optimizer.core.master import Master, Prices
 from services.optimizer.core.room_rows import temperature_limits
 from services.optimizer.core.rounding import round_relays
+from services.optimizer.core.trajectories import JointDynamics
 
 Floats = NDArray[np.float64]
 
@@ -43,7 +44,7 @@ class CoupledRun:
     def __init__(self, house: House, warm: WarmColumns | None = None) -> None:
         self.house = house
         self.steps = relay_steps(house)
-        self.joint = JointArrays.of(house)
+        self.joint = JointDynamics.of(house)
         self.relaxation = solve_relaxation(house)
         self.prices = heat_prices(house, self.relaxation)
         self.master = Master(house, self.steps)
@@ -52,8 +53,7 @@ class CoupledRun:
         self.certified = False
         self.pricers = [
             CoupledPricer(
-                house, self.joint, r.index, self.steps,
-                (coldest[r.index], hottest[r.index]), self.prices,
+                house, r.index, self.steps, (coldest[r.index], hottest[r.index]), self.prices
             )
             for r in house.rooms
         ]

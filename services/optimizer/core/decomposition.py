@@ -84,7 +84,7 @@ def decompose(
     rounds: int,
     target_gap: float,
     warm: WarmColumns | None = None,
-    room_gap: float = 1e-4,
+    room_gap: float = 2e-4,
 ) -> Decomposed:
     """Generate columns, certify at the best prices seen, choose one schedule per room."""
     return _Decomposition(house, warm, room_gap).run(rounds, target_gap)
@@ -116,6 +116,7 @@ class _Decomposition:
                 if pricer.cells.feasible(relay):
                     added = self.master.add(pricer.room.index, pricer.column(relay))
                     self.done.warm_columns += int(added)
+        self.warm_whole = self.done.warm_columns == len(self.pricers)
 
     def run(self, rounds: int, target_gap: float) -> Decomposed:
         done = self.done
@@ -141,6 +142,13 @@ class _Decomposition:
         slack = self._certify(best_duals)
         picked, objective, solves = dive(self.master, self._price_one)
         done.lp_solves += solves
+        if self.warm_whole:
+            # the old plan is a plan still: its schedules are the first columns
+            old = [0] * len(self.pricers)
+            solution, _, _ = solve_fixed(self.master, dict(enumerate(old)))
+            done.lp_solves += 1
+            if solution.objective < objective:
+                picked, objective = old, solution.objective
         fee = self.house.problem.grid.fixed_fee_eur
         missing = objective + fee - done.bound_eur
         # where the rooms' own slack is the larger part, neither columns nor prices would help

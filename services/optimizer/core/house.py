@@ -249,24 +249,6 @@ def _compile_ev(
     return EvArrays(ev, share, fixed)
 
 
-def simulate(house: House, relays: Floats) -> list[Floats]:
-    """Temperatures (steps + 1, nodes) of every room under `relays` (rooms, steps)."""
-    states = [np.empty((house.steps + 1, room.nodes)) for room in house.rooms]
-    for room, state in zip(house.rooms, states, strict=True):
-        state[0] = room.start_c
-    for step in range(house.steps):
-        for position, room in enumerate(house.rooms):
-            following = (
-                room.transition[step] @ states[position][step]
-                + room.heat_k[step] * relays[position, step]
-                + room.drift_k[step]
-            )
-            for other, gain in room.neighbour_gain.items():
-                following = following + gain[step] * states[other][step, 0]
-            states[position][step + 1] = following
-    return states
-
-
 def count_switches(room: RoomArrays, relay: Floats) -> float:
     """Switches of a schedule: changes between relay steps (a duty step counts none)."""
     previous = np.concatenate([[float(room.initial_on)], relay[:-1]])

@@ -169,9 +169,8 @@ class LinearModel:
         if solver in _MIP_PARAMETERS:
             for column in np.flatnonzero(integer):
                 builder.set_var_integrality(int(column), True)
-            engine.set_solver_specific_parameters(
-                _MIP_PARAMETERS[solver].format(gap=gap, nodes=nodes) + parameters
-            )
+            parameters = _MIP_PARAMETERS[solver].format(gap=gap, nodes=nodes) + parameters
+        engine.set_solver_specific_parameters(parameters)
         if time_limit_s is not None:
             engine.set_time_limit_in_seconds(time_limit_s)
         engine.solve(builder)

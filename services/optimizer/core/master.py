@@ -21,6 +21,10 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 
+QUICK_GLOP = "use_preprocessing:false"
+"""The master has a few hundred rows; looking for simplifications costs more than it saves."""
+
+
 @dataclass(frozen=True)
 class Prices:
     """What the master asks of a room: EUR per on-step, EUR per K of each node at the end."""
@@ -28,6 +32,15 @@ class Prices:
     on_cost_eur: Floats
     end_slope_eur_per_k: list[Floats]
     convexity_eur: Floats
+
+
+@dataclass(frozen=True)
+class _Entries:
+    """A column as the model holds it: own cost, and what it puts into which rows."""
+
+    cost_eur: float
+    rows: Ints
+    values: Floats
 
 
 class Master:
@@ -46,6 +59,7 @@ class Master:
         self.entries = [self.site.heat_entries(house, room.index) for room in house.rooms]
         self.tail_links = [self._links(room) for room in range(len(house.rooms))]
         self.columns: list[list[Column]] = [[] for _ in house.rooms]
+        self._entries: list[list[_Entries]] = [[] for _ in house.rooms]
         self._known: list[set[bytes]] = [set() for _ in house.rooms]
         self.count = 0
 
@@ -65,6 +79,20 @@ class Master:
     def replace(self, room: int, columns: list[Column]) -> None:
         """Put re-priced columns (same schedules, same order) in place of a room's columns."""
         self.columns[room] = columns
+        self._entries[room] = [self._entries_of(room, column) for column in columns]
+
+    def _entries_of(self, room: int, column: Column) -> _Entries:
+        on = np.flatnonzero(column.relay)
+        parts = [
+            (rows[on], np.full(on.size, coefficient * self.house.rooms[room].power_kw))
+            for rows, coefficient in self.entries[room]
+        ]
+        parts += [(rows, -gain @ column.end_c) for rows, gain in self.tail_links[room]]
+        return _Entries(
+            column.cost_eur,
+            np.concatenate([rows for rows, _ in parts]),
+            np.concatenate([values for _, values in parts]),
+        )
 
     def add(self, room: int, column: Column) -> bool:
         """Add a schedule; False when the master has it already."""
@@ -73,32 +101,32 @@ class Master:
             return False
         self._known[room].add(key)
         self.columns[room].append(column)
+        self._entries[room].append(self._entries_of(room, column))
         self.count += 1
         return True
 
-    def model(self, integer: bool) -> tuple[LinearModel, list[Ints], Ints]:
+    def model(self) -> tuple[LinearModel, list[Ints], Ints]:
         """(model, columns of each room's schedules, convexity rows)."""
         model = self.base.clone()
         convexity = model.add_rows(len(self.columns), 1.0, 1.0)
-        chosen = []
-        for room, columns in zip(self.house.rooms, self.columns, strict=True):
-            variables = model.variables(
-                len(columns), 0.0, 1.0, np.array([c.cost_eur for c in columns]), integer=integer
+        entries = [entry for columns in self._entries for entry in columns]
+        variables = model.variables(
+            len(entries), 0.0, 1.0, np.array([entry.cost_eur for entry in entries])
+        )
+        if entries:
+            model.put(
+                np.concatenate([entry.rows for entry in entries]),
+                np.repeat(variables, [entry.rows.size for entry in entries]),
+                np.concatenate([entry.values for entry in entries]),
             )
-            chosen.append(variables)
-            model.put(convexity[room.index], variables, 1.0)
-            for variable, column in zip(variables, columns, strict=True):
-                on = np.flatnonzero(column.relay)
-                for rows, coefficient in self.entries[room.index]:
-                    model.put(rows[on], variable, coefficient * room.power_kw)
-                for rows, gain in self.tail_links[room.index]:
-                    model.put(rows, variable, -gain @ column.end_c)
-        return model, chosen, convexity
+        counts = [len(columns) for columns in self._entries]
+        model.put(np.repeat(convexity, counts), variables, 1.0)
+        return model, np.split(variables, np.cumsum(counts)[:-1]), convexity
 
     def solve(self) -> tuple[Solution, list[Ints], Prices]:
         """The LP relaxation of the restricted master and the prices it sets."""
-        model, chosen, convexity = self.model(integer=False)
-        solution = model.solve("glop")
+        model, chosen, convexity = self.model()
+        solution = model.solve("glop", parameters=QUICK_GLOP)
         return solution, chosen, self.prices(solution.duals, solution.duals[convexity])
 
     def prices(self, duals: Floats, convexity: Floats) -> Prices:

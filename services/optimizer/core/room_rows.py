@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from services.optimizer.core.house import FREE, House, RoomArrays, simulate
+from services.optimizer.core.house import FREE, House, RoomArrays
 from services.optimizer.core.linear_model import LinearModel
 from services.optimizer.core.site_rows import SiteRows
+from services.optimizer.core.trajectories import simulate
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

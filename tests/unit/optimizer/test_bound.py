@@ -15,13 +15,14 @@ from services.optimizer.core.costs import evaluate
 from services.optimizer.core.coupled import neighbour_linear
 from services.optimizer.core.coupled_run import CoupledRun
 from services.optimizer.core.decisions import read_decisions
-from services.optimizer.core.house import compile_house, simulate
+from services.optimizer.core.house import compile_house
 from services.optimizer.core.linear_model import LinearModel
 from services.optimizer.core.lp_rung import place
 from services.optimizer.core.planner import WarmStart, WorkBudget, plan
 from services.optimizer.core.pricing import Scratch
 from services.optimizer.core.room_rows import build_rooms
 from services.optimizer.core.site_rows import build_site
+from services.optimizer.core.trajectories import simulate
 from tests.unit.optimizer.small_houses import small_house
 
 

@@ -13,47 +13,6 @@ Ints = NDArray[np.int64]
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
-def simulate_room(
-    relay: Ints, transition: Floats, heat: Floats, drift: Floats, start: Floats
-) -> Floats:
-    """Temperatures (steps + 1, 2) of one room; a one-node room has zeros in its second node."""
-    n = relay.size
-    out = np.empty((n + 1, 2))
-    out[0] = start
-    for t in range(n):
-        for k in range(2):
-            out[t + 1, k] = (
-                transition[t, k, 0] * out[t, 0] + transition[t, k, 1] * out[t, 1]
-                + heat[t, k] * relay[t] + drift[t, k]
-            )
-    return out
-
-
-@njit(cache=True)  # type: ignore[untyped-decorator]
-def simulate_house(
-    relays: Floats, transition: Floats, heat: Floats, drift: Floats, start: Floats,
-    link_room: Ints, link_other: Ints, link_gain: Floats,
-) -> Floats:
-    """Temperatures (rooms, steps + 1, 2) of coupled rooms; links are (room, other, gain (n, 2))."""
-    rooms, n = relays.shape
-    out = np.empty((rooms, n + 1, 2))
-    for r in range(rooms):
-        out[r, 0] = start[r]
-    for t in range(n):
-        for r in range(rooms):
-            for k in range(2):
-                out[r, t + 1, k] = (
-                    transition[r, t, k, 0] * out[r, t, 0] + transition[r, t, k, 1] * out[r, t, 1]
-                    + heat[r, t, k] * relays[r, t] + drift[r, t, k]
-                )
-        for link in range(link_room.size):
-            air = out[link_other[link], t, 0]
-            for k in range(2):
-                out[link_room[link], t + 1, k] += link_gain[link, t, k] * air
-    return out
-
-
-@njit(cache=True)  # type: ignore[untyped-decorator]
 def label_pass(
     first: float, width: float, count: int, bins_per_cell: int,
     transition: Floats, heat: Floats, drift: Floats, on_cost: Floats, switch_cost: float,

@@ -17,7 +17,7 @@ HALVINGS = 1
 FINEST_LEVEL = 12
 """The last level; its nodes lie 4096 times closer than the first one's."""
 
-MARGIN_COARSE_NODES = 2
+MARGIN_COARSE_NODES = 3
 """Coarse nodes added on both sides of the living temperatures before refining them."""
 
 ALLOWANCE_SHARE = 0.1
