@@ -30,7 +30,8 @@ NODE_OFFSETS_K = np.array(
     [-2.0, -1.0, -0.6, -0.4, -0.3, -0.2, -0.1, 0.0, 0.1, 0.2, 0.3, 0.4, 0.6, 1.0, 2.0]
 )
 NODE_MARGIN_K = 0.01
-CELL_WIDTH_K = 0.04
+CELL_WIDTH_K = {1: 0.01, 2: 0.04}
+"""By nodes of the room: without a slow mode the cells are one row, so they can be finer."""
 
 GAP_FRACTION = 5e-3
 """Distance of a room's schedule and its bound that is good enough, rooms without neighbours."""
@@ -153,7 +154,8 @@ def coupled_bound(
         part = lone_bound(house, pricer, on_cost, end_slope, heat, scratch)
         if part is None:
             part = room_bound(
-                house, pricer, on_cost, end_slope, heat, reach, temperatures[index], CELL_WIDTH_K
+                house, pricer, on_cost, end_slope, heat, reach, temperatures[index],
+                CELL_WIDTH_K[pricer.room.nodes],
             )
         if part is None:
             return None
