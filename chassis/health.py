@@ -5,10 +5,20 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Mapping
 
 from chassis.settings import Settings
 
 MAX_AGE_S = 30.0
+
+
+def report(settings: Settings, service: str, what: Mapping[str, object]) -> None:
+    """Say that a service is well now, with what else a person may want to know."""
+    path = settings.state / "health" / f"{service}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    new = path.with_suffix(".new")
+    new.write_text(json.dumps({"time": time.time(), **what}))
+    new.replace(path)
 
 
 def problem(service: str, settings: Settings, now: float) -> str | None:

@@ -7,7 +7,6 @@ go on. There is no other recovery path; when in doubt the process ends and is st
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import os
 import signal
@@ -23,6 +22,7 @@ from nats.errors import NoRespondersError
 from nats.js.errors import NotFoundError
 
 from chassis import bus as buses
+from chassis import health
 from chassis.bus import Bus, Entry, FencedError
 from chassis.models import FolderStore, ModelProblem, Objects, verified
 from chassis.provision import consumer_problems
@@ -274,8 +274,6 @@ class Runner:
 
     async def _watch(self) -> None:
         """Write the health file while all is well; end the process when it stalls."""
-        path = self.settings.state / "health" / f"{self.service.name}.json"
-        path.parent.mkdir(parents=True, exist_ok=True)
         while True:
             try:
                 info = await self.bus.js.consumer_info(self.settings.stream, self.service.name)
@@ -286,11 +284,10 @@ class Runner:
                 elif stalled > STALL_S:
                     self.end(RuntimeError(f"{waiting} messages wait and none came for {stalled:.0f} s"))
                     return
-                report = {"time": time.time(), "sequence": self.engine.state.sequence,
-                          "waiting": waiting}  # fmt: skip
-                new = path.with_suffix(".new")
-                new.write_text(json.dumps(report))
-                new.replace(path)
+                health.report(
+                    self.settings, self.service.name,
+                    {"sequence": self.engine.state.sequence, "waiting": waiting},
+                )  # fmt: skip
             except FencedError as error:
                 self.end(error)
                 return

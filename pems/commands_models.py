@@ -5,7 +5,6 @@ Imported only when one of them is asked for: the libraries behind them take seco
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 from typing import Annotated
 
@@ -20,8 +19,8 @@ from contracts.planning import PlanningProblem
 from contracts.site import explain
 from pems import promotion, trainer
 from pems.cli import ROOT, Home, Root, app, console, fail
-from pems.home import broker_of, find, fold_log, load_log, load_models
-from pems.nightly import nights
+from pems.home import broker_of, find, load_log, load_models
+from pems.learning import learn, put_in_force
 from services.forecast import evaluate as forecast_evaluate
 from services.forecast import train as forecast_train
 from services.optimizer.core.checker import check_plan
@@ -63,49 +62,33 @@ def train_from_log(
     out: Annotated[
         Path | None, typer.Option(help="Write the models here instead of promoting them.")
     ] = None,
-    every_night: Annotated[
-        bool, typer.Option("--every-night", help="Stay, and train at three each night of the log's clock.")
-    ] = False,
     home: Home = None,
     root: Root = ROOT,
 ) -> None:
     """Train from the house's own log; what beats the model in use on the last days is put in force.
 
-    By hand, or every night as `pems up` has it; it runs beside the house, not in it.
+    Does by hand what a house that stays (`pems up`, `docker compose up`) does every night.
     """
     if depth not in ("full", "light", "auto"):
         raise typer.BadParameter("depth is full, light or auto")
     wanted = kinds or list(trainer.KINDS)
     if unknown := sorted(set(wanted) - set(trainer.KINDS)):
         raise typer.BadParameter(f"{', '.join(unknown)}: a kind is {KIND}")
-    folder = find(root, home)
-    if every_night:
-        asyncio.run(nights(folder, lambda: _train_once(folder, wanted, depth, out)))
-    else:
-        _train_once(folder, wanted, depth, out)
+    with broker_of(find(root, home)) as settings:
+        with Progress(
+            TextColumn("training {task.description:<8}"), BarColumn(bar_width=40),
+            TimeElapsedColumn(), console=console, transient=True,
+        ) as bar:  # fmt: skip
+            task = bar.add_task("", total=len(wanted))
 
+            def progress(kind: str) -> None:
+                bar.update(task, description=kind, advance=1 if bar.tasks[0].description else 0)
 
-def _train_once(folder: Path, wanted: list[str], depth: str, out: Path | None) -> None:
-    past = trainer.Past()
-    fold_log(folder, past.take)
-    with Progress(
-        TextColumn("training {task.description:<8}"), BarColumn(bar_width=40),
-        TimeElapsedColumn(), console=console, transient=True,
-    ) as bar:  # fmt: skip
-        task = bar.add_task("", total=len(wanted))
-
-        def progress(kind: str) -> None:
-            bar.update(task, description=kind, advance=1 if bar.tasks[0].description else 0)
-
-        models = load_models(folder, past.in_force.values())
-        outcomes = trainer.train_house(past, models, wanted, depth, progress)
-    made = [(o.promoted, o.content) for o in outcomes if o.promoted is not None]
-    if out is not None:
-        promotion.save(out, made)
-    elif made:
-        with broker_of(folder) as settings:
-            for promoted, content in made:
-                promotion.promote_now(settings, promoted, content)
+            outcomes = learn(settings, wanted, depth, progress)
+        if out is None:
+            put_in_force(settings, outcomes)
+        else:
+            promotion.save(out, [(o.promoted, o.content) for o in outcomes if o.promoted is not None])
     for outcome in outcomes:
         console.print(outcome.sentence, highlight=False)
 

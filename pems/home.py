@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -129,19 +129,6 @@ async def read_events(
             yield Poison(entry.sequence, entry.subject, str(error))
 
 
-def fold_log(home: Path, take: Callable[[Event], None]) -> None:
-    """Hand every event of a folder's log to ``take``, in order; nothing is kept."""
-
-    async def fold(settings: Settings) -> None:
-        async with bus_of(settings) as bus:
-            async for item in read_events(bus):
-                if isinstance(item, Event):
-                    take(item)
-
-    with broker_of(home) as settings:
-        asyncio.run(fold(settings))
-
-
 def load_log(home: Path) -> tuple[list[Event], list[Poison]]:
     """The whole log of a folder."""
 
@@ -178,15 +165,21 @@ def load_models(home: Path, names: Iterable[str]) -> dict[str, bytes]:
         except ModelProblem:
             continue
 
-    async def fetch(settings: Settings) -> None:
-        async with bus_of(settings) as bus:
-            objects = Objects(bus.client, settings)
-            for name in sorted(names - found.keys()):
-                content = await objects.get(name)
-                if content is not None:
-                    found[name] = content
-
-    if names - found.keys():
+    if missing := names - found.keys():
         with broker_of(home) as settings:
-            asyncio.run(fetch(settings))
+            found |= asyncio.run(fetch_models(settings, missing))
+    return found
+
+
+async def fetch_models(
+    settings: Settings, names: Iterable[str], user: str = "reader"
+) -> dict[str, bytes]:
+    """Models by hash from the broker's store; one that is not there is left out."""
+    found = {}
+    async with bus_of(settings, user) as bus:
+        objects = Objects(bus.client, settings)
+        for name in sorted(set(names)):
+            content = await objects.get(name)
+            if content is not None:
+                found[name] = content
     return found

@@ -32,7 +32,7 @@ PROCESSES: tuple[Process, ...] = (
     Process("dispatcher", "services.dispatcher", "plan and overrides become proposed commands"),
     Process("safety", "services.safety", "judges every command, runs the house when others fail"),
     Process("historian", "services.historian", "archive and reports"),
-    Process("trainer", "pems", "better models every night; only in a house that stays (pems up)"),
+    Process("trainer", "pems.nightly", "better models every night, in a house that stays"),
     Process("twin", "twin", "the simulated house; not started when real devices are there"),
 )  # fmt: skip
 

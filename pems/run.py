@@ -93,8 +93,7 @@ class RunningHouse:
             asyncio.run(promote(self.settings, promoted, content))
         names = SERVICES + (["twin"] if twin_arguments is not None else [])
         names += ["trainer"] if trains else []
-        trainer = ["train", "house", "--every-night", "--home", str(self.home)]
-        self.supervisor.start(names, {"twin": twin_arguments or [], "trainer": trainer})
+        self.supervisor.start(names, {"twin": twin_arguments or []})
 
     def stop(self) -> None:
         """Services first, then the broker."""

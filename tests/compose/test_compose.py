@@ -144,7 +144,7 @@ def test_the_first_verified_command_arrives(house: House) -> None:
 
 
 def test_everybody_runs_as_nobody_special_and_is_healthy(house: House) -> None:
-    for service in (*SERVICES, "twin"):
+    for service in (*SERVICES, "twin", "trainer"):
         identity = house.compose("exec", "-T", service, "id", "-u").strip()
         assert identity == "10001", service
     secrets = house.compose("exec", "-T", "forecast", "ls", "/pems/secrets").split()
@@ -157,7 +157,7 @@ def test_everybody_runs_as_nobody_special_and_is_healthy(house: House) -> None:
     def healthy() -> bool:
         rows = house.compose("ps", "--format", "json")
         states = [json.loads(line) for line in rows.splitlines() if line.startswith("{")]
-        wanted = {*SERVICES, "twin", "nats"}
+        wanted = {*SERVICES, "twin", "trainer", "nats"}
         return {row["Service"] for row in states if row.get("Health") == "healthy"} >= wanted
 
     until(healthy, 180)
