@@ -25,10 +25,10 @@ def switching_rules(room: RoomArrays, steps: int) -> tuple[Ints, Ints, Ints]:
     hold = np.minimum(hold, steps - np.arange(steps)[:, None]).astype(np.int64)
     allowed = np.ones((steps, 2), dtype=np.int64)
     fixed = room.relay_fixed[:steps]
-    for step in range(steps):
-        for state in range(2):
-            if (fixed[step : step + hold[step, state]] == 1 - state).any():
-                allowed[step, state] = 0
+    for state in range(2):
+        for order in np.flatnonzero(fixed == 1 - state):
+            steps_before = np.arange(order + 1)
+            allowed[: order + 1, state] &= steps_before + hold[: order + 1, state] <= order
     longest = hold.max(axis=0) - 1
     minimum = room.held_steps
     locks = longest.copy()
