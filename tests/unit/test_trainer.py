@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+from typing import cast
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -17,10 +19,12 @@ from contracts.thermal_model import HouseModel, to_json
 from pems import promotion
 from pems.nightly import night_of
 from pems.trainer import by_hand, due, read, roll_back, train_house
+from services.forecast.core.bands import Bands, IntArray
+from services.forecast.core.first_depth import Predict
 from services.forecast.core.load import LoadPredictor
 from services.forecast.core.place import Place
 from services.forecast.core.predictor import Predictor
-from services.forecast.core.registry import pack
+from services.forecast.core.registry import judge, pack
 from services.forecast.core.series import Dataset, Series
 from services.forecast.retrain import consider, refreshed
 from services.thermal.core import retrain as thermal
@@ -170,6 +174,33 @@ class TestConsider:
     def test_a_light_training_needs_a_model(self) -> None:
         with pytest.raises(ValueError, match="train fully first"):
             consider("load", load(30), self.place, None, full=False)
+
+
+@pytest.mark.parametrize("silent", ["candidate", "rival", "both"])
+def test_where_a_model_has_no_forecast_both_count_alike(silent: str) -> None:
+    """The series is zero by day: a missing forecast taken for zero would be the best there is."""
+    step, days = 3_600, 8
+    values = np.where(np.arange(24 * days) % 24 < 12, 0.0, 100.0)
+    data = Dataset(Series(0, step, values), {})
+
+    def answer(level: float, gaps: bool) -> Predict:
+        def predict(data: Dataset, issue_s: int, target_s: IntArray) -> Bands:
+            value = np.full(len(target_s), level)
+            if gaps:
+                value[target_s // step % 24 < 12] = np.nan
+            return Bands(value, value, value)
+
+        return predict
+
+    class Known:
+        metadata = SimpleNamespace(trained_to="1970-01-03T00:00:00Z")
+        predict = staticmethod(answer(60.0, silent != "rival"))
+
+    issues = np.arange(3, days - 1, dtype=np.int64) * DAY_S
+    ours, theirs = judge(cast("Predictor", Known), answer(50.0, silent != "candidate"), data, issues)
+    by_day, by_night = {"candidate": 50.0, "rival": 60.0, "both": np.nan}[silent], (40.0, 50.0)
+    expected = [np.nanmean([by_day, night]) / 2 for night in by_night]
+    assert [ours, theirs] == pytest.approx(expected)
 
 
 def test_a_night_begins_at_three_by_the_wall_clock_on_odd_days_too() -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from services.forecast.core.bands import IntArray
+from services.forecast.core.bands import FloatArray, IntArray
 from services.forecast.core.first_depth import Predict
 from services.forecast.core.place import Place
 from services.forecast.core.predictor import Predictor
@@ -105,14 +105,22 @@ class Registry:
 def judge(
     candidate: Predictor, rival: Predict, data: Dataset, issues_s: IntArray
 ) -> tuple[float, float]:
-    """Losses of a candidate and of what is in use, over 24 h from each issue.
+    """Mean losses of a candidate and of what is in use, over 24 h from each issue.
 
-    Raises ValueError when the candidate was trained on data after the first issue.
+    A step that one of them has no forecast for counts alike for both: the house falls back there. Raises
+    ValueError when the candidate was trained on data after the first issue, and when nothing was
+    measured or forecast in the window.
     """
     assert candidate.metadata is not None
     if trained_to_s(candidate) > int(issues_s[0]):
         raise ValueError("issues_s: the candidate has seen this window; judge it on later data")
-    return recent_loss(candidate.predict, data, issues_s), recent_loss(rival, data, issues_s)
+    ours = _losses(candidate.predict, data, issues_s)
+    theirs = _losses(rival, data, issues_s)
+    ours, theirs = np.where(np.isnan(ours), theirs, ours), np.where(np.isnan(theirs), ours, theirs)
+    known = ~np.isnan(ours)
+    if not known.any():
+        raise ValueError("issues_s: no measured values in the window; wait for data")
+    return float(ours[known].mean()), float(theirs[known].mean())
 
 
 def trained_to_s(predictor: Predictor) -> int:
@@ -145,20 +153,12 @@ def unpack(content: bytes, place: Place) -> Predictor:
     return predictor
 
 
-def recent_loss(predict: Predict, data: Dataset, issues_s: IntArray) -> float:
-    """Mean pinball loss over 24 h from each issue; raises ValueError when nothing was measured there.
-
-    A step without a forecast counts as a forecast of zero: a model must answer.
-    """
+def _losses(predict: Predict, data: Dataset, issues_s: IntArray) -> FloatArray:
+    """Pinball loss of each step over 24 h from each issue; NaN without a forecast or a measurement."""
     losses = []
     for issue in issues_s.tolist():
         target = np.arange(issue, issue + 86_400, data.series.step_s, dtype=np.int64)
         bands = predict(data, issue, target)
-        actual = data.series.at(target)
-        known = ~np.isnan(actual)
-        quantiles = np.nan_to_num(np.column_stack([bands.p10, bands.p50, bands.p90]))
-        losses.append(pinball(actual, quantiles)[known])
-    joined = np.concatenate(losses) if losses else np.empty(0)
-    if len(joined) == 0:
-        raise ValueError("issues_s: no measured values in the window; wait for data")
-    return float(joined.mean())
+        quantiles = np.column_stack([bands.p10, bands.p50, bands.p90])
+        losses.append(pinball(data.series.at(target), quantiles))
+    return np.concatenate(losses) if losses else np.empty(0)
