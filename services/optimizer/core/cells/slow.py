@@ -23,7 +23,7 @@ Ints = NDArray[np.int64]
 @njit(cache=True)  # type: ignore[untyped-decorator]
 def _interval_lines(
     after: Floats, nodes: Floats, left: float, right: float, low: float, high: float,
-    at_left: Floats, at_right: Floats,
+    at_left: Floats, at_right: Floats, excess: Floats,
 ) -> None:
     """Lines over [left, right] below min over s in [low, high] of after(y + s), for each air cell.
 
@@ -37,37 +37,49 @@ def _interval_lines(
     last = first
     while last < count - 2 and nodes[last + 1] < right + high:
         last += 1
-    cells = after.shape[1]
+    _side_minimum(after, nodes, first, last, left + low, left + high, at_left)
+    _side_minimum(after, nodes, first, last, right + low, right + high, at_right)
     length = right - left
-    for j in range(cells):
-        ends = np.empty(2)
-        for side in range(2):
-            y0 = (left if side == 0 else right) + low
-            y1 = (left if side == 0 else right) + high
-            best = min(_at(after, nodes, first, last, y0, j), _at(after, nodes, first, last, y1, j))
-            for n in range(first + 1, last + 1):
-                if y0 < nodes[n] < y1:
-                    best = min(best, after[n, j])
-            ends[side] = best
-        excess = 0.0
-        for n in range(first + 1, last + 1):
-            # the line's largest value over all y whose shifted image can meet this node
-            a = min(max((nodes[n] - high - left) / length, 0.0), 1.0)
-            b = min(max((nodes[n] - low - left) / length, 0.0), 1.0)
-            line = max(ends[0] + a * (ends[1] - ends[0]), ends[0] + b * (ends[1] - ends[0]))
-            excess = max(excess, line - after[n, j])
-        at_left[j] = ends[0] - excess
-        at_right[j] = ends[1] - excess
+    excess[:] = 0.0
+    for n in range(first + 1, last + 1):
+        # the line's largest value over all y whose shifted image can meet this node
+        a = min(max((nodes[n] - high - left) / length, 0.0), 1.0)
+        b = min(max((nodes[n] - low - left) / length, 0.0), 1.0)
+        for j in range(excess.size):
+            rise = at_right[j] - at_left[j]
+            line = at_left[j] + max(a * rise, b * rise)
+            excess[j] = max(excess[j], line - after[n, j])
+    for j in range(excess.size):
+        at_left[j] -= excess[j]
+        at_right[j] -= excess[j]
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
-def _at(after: Floats, nodes: Floats, first: int, last: int, y: float, j: int) -> float:
+def _side_minimum(
+    after: Floats, nodes: Floats, first: int, last: int, low: float, high: float, out: Floats
+) -> None:
+    """out[j] = min over y in [low, high] of after(y) in air cell j; y lies in cells first .. last."""
+    k, part = _place(nodes, first, last, low)
+    upper, upper_part = _place(nodes, first, last, high)
+    for j in range(out.size):
+        out[j] = min(
+            (1.0 - part) * after[k, j] + part * after[k + 1, j],
+            (1.0 - upper_part) * after[upper, j] + upper_part * after[upper + 1, j],
+        )
+    for n in range(first + 1, last + 1):
+        if low < nodes[n] < high:
+            for j in range(out.size):
+                out[j] = min(out[j], after[n, j])
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def _place(nodes: Floats, first: int, last: int, y: float) -> tuple[int, float]:
+    """(cell, share of the way through it) of y among the cells first .. last."""
     k = first
     while k < last and nodes[k + 1] < y:
         k += 1
     part = (y - nodes[k]) / (nodes[k + 1] - nodes[k])
-    part = min(max(part, 0.0), 1.0)
-    return float((1.0 - part) * after[k, j] + part * after[k + 1, j])
+    return k, min(max(part, 0.0), 1.0)
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
@@ -106,7 +118,7 @@ def lower_pass(
     fresh = np.empty((modes, rows, count))
     step_value = np.empty((modes, rows, count))
     after = np.empty((rows, count))
-    at_left, at_right = np.empty(count), np.empty(count)
+    at_left, at_right, excess = np.empty(count), np.empty(count), np.empty(count)
     window_left, window_right = np.empty(count), np.empty(count)
     floor = np.empty(count)
     for i in range(count):
@@ -141,7 +153,7 @@ def lower_pass(
                 _interval_lines(
                     after, nodes[t + 1], slow[t] * nodes[t, k] + base,
                     slow[t] * nodes[t, k + 1] + base, slow_low[t], slow_high[t],
-                    at_left, at_right,
+                    at_left, at_right, excess,
                 )
                 shift_low = drift[t] + gain[t] * u + extra_low[t] + link[t] * nodes[t, k]
                 shift_high = drift[t] + gain[t] * u + extra_high[t] + link[t] * nodes[t, k + 1]
