@@ -111,7 +111,7 @@ class Combination:
 class Prior:
     """A member trusted before there is a history: it takes `share` of the weight, whatever it scored.
 
-    Stretches of its band are taken back as far.
+    That share is all it gets: the rest is between the others. Stretches of its band are taken back as far.
     """
 
     member: int
@@ -126,10 +126,18 @@ class Prior:
 
 def equal(count: int, groups: int, floor: float, prior: Prior | None = None) -> Combination:
     """The combination before there is any evidence."""
-    share = np.full(count, 1.0 / count)
+    share = _start(count, prior)
     if prior is not None:
         share = prior.draw(share)
     return Combination(share, share.copy(), np.ones((groups, 2)), floor)
+
+
+def _start(count: int, prior: Prior | None) -> FloatArray:
+    """Equal weights (count,) of all members but the prior's."""
+    weights = np.ones(count)
+    if prior is not None:
+        weights[prior.member] = 0.0
+    return np.asarray(weights / weights.sum())
 
 
 def combine(
@@ -149,8 +157,9 @@ def combine(
         return result
     recency = memory.recency(half_life_days)
     if count > 1:
-        result.band_weights = _band_weights(memory, recency)
-        result.mean_weights = _mean_weights(memory, recency)
+        start = _start(count, prior)
+        result.band_weights = _band_weights(memory, recency, start)
+        result.mean_weights = _mean_weights(memory, recency, start)
         if prior is not None:
             result.band_weights = prior.draw(result.band_weights)
             result.mean_weights = prior.draw(result.mean_weights)
@@ -188,23 +197,22 @@ def _weighted_quantile(values: FloatArray, weights: FloatArray, level: float) ->
     return float(values[order][min(int(np.searchsorted(position, level)), len(values) - 1)])
 
 
-def _band_weights(memory: Memory, recency: FloatArray) -> FloatArray:
-    """Weights on the simplex that lower the recent pinball loss of the averaged quantiles."""
-    count = memory.members.shape[1]
+def _band_weights(memory: Memory, recency: FloatArray, start: FloatArray) -> FloatArray:
+    """Weights on the simplex that lower the recent pinball loss of the averaged quantiles.
+
+    Members without weight at the start stay without.
+    """
     quantiles = memory.members[:, :, :3]
     levels = np.array(LEVELS)
-    weights = np.full(count, 1.0 / count)
+    weights, total = start.copy(), np.zeros(len(start))
     scale = recency.sum() * float(
         np.mean(np.abs(memory.actual - quantiles[:, :, 1].mean(axis=1))) + 1e-9
     )
-    total = np.zeros(count)
     for step in range(60):
         joined = np.einsum("nmq,m->nq", quantiles, weights)
         slope = np.where(memory.actual[:, None] >= joined, -levels, 1.0 - levels)
         gradient = np.einsum("n,nq,nmq->m", recency, slope, quantiles) / scale
-        gradient += 0.06 * (
-            weights - 1.0 / count
-        )  # equal weights are hard to beat (Smith, Wallis 2009)
+        gradient += 0.06 * (weights - start)  # equal ones are hard to beat (Smith, Wallis 2009)
         weights = weights * np.exp(-0.5 * (gradient - gradient.mean()))
         weights /= weights.sum()
         if step >= 20:
@@ -212,16 +220,14 @@ def _band_weights(memory: Memory, recency: FloatArray) -> FloatArray:
     return np.asarray(total / total.sum(), dtype=np.float64)
 
 
-def _mean_weights(memory: Memory, recency: FloatArray) -> FloatArray:
+def _mean_weights(memory: Memory, recency: FloatArray, start: FloatArray) -> FloatArray:
     """Weights on the simplex that lower the recent squared error of the averaged means."""
-    means = memory.members[:, :, 3]
-    count = means.shape[1]
-    weights = np.full(count, 1.0 / count)
-    error = means - memory.actual[:, None]
+    weights = start.copy()
+    error = memory.members[:, :, 3] - memory.actual[:, None]
     moment = (error * recency[:, None]).T @ error / recency.sum()
-    moment /= np.trace(moment) / count + 1e-12
+    moment /= np.trace(moment) / len(start) + 1e-12
     for _ in range(200):
-        gradient = moment @ weights + 0.05 * (weights - 1.0 / count)
+        gradient = moment @ weights + 0.05 * (weights - start)
         weights = weights * np.exp(-0.3 * (gradient - gradient.mean()))
         weights /= weights.sum()
     return np.asarray(weights, dtype=np.float64)
