@@ -161,7 +161,10 @@ class PvPredictor(Predictor):
 
     def boosted(self) -> list[BoostedQuantiles]:
         rising = {"ghi": 1, "ghi_3h": 1, "physics": 1, "others": 1, "cloud_cover": -1}
-        return [BoostedQuantiles({"max_depth": 5, "rounds": 200}, dict(rising))]
+        parameters = {
+            "max_depth": 4, "rounds": 250, "colsample_bytree": 0.25, "min_child_weight": 20,
+        }  # fmt: skip
+        return [BoostedQuantiles(parameters, rising, "clear_power")]
 
     def forests(self) -> list[QuantileForest]:
         # One learns power as it is; the other its share of clear sky from shares alone, so that what it
