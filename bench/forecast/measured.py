@@ -3,8 +3,8 @@
     PYTHONPATH=. python bench/forecast/measured.py
 
 A pyranometer in Valencia (SML2010, 15 min) is turned into PV power by another chain than ours (DIRINT, Perez,
-SAPM cell temperature, a horizon in east and west, 2 % noise). The weather counts as known in advance, modules and
-horizon are unknown: two weeks after five weeks of history. Reads the folder named by PEMS_DATA.
+SAPM cell temperature, a horizon in east and west, 2 % noise). The weather counts as known in advance; modules
+and horizon are unknown: two weeks after five weeks of history. Reads the folder named by PEMS_DATA.
 """
 
 from __future__ import annotations
