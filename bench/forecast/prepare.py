@@ -46,6 +46,8 @@ def main(out: Path) -> None:
                 "temp_air": part.t2m_k - 273.15,
                 "wind_speed": np.hypot(part.u10, part.v10),
                 "relative_humidity": part.rh1000.clip(0, 100),
+                "tclw": part.tclw,
+                "tciw": part.tciw,
                 "issued": issued.strftime("%Y-%m-%dT%H:%M:%SZ"),
             }
         )

@@ -17,7 +17,8 @@ from services.forecast.core.solar import sun_path
 
 TARGETS = {"pv": "pv_w", "load": "load_w", "price": "price_eur_mwh"}
 WEATHER = (
-    "ghi", "dni", "dhi", "temp_air", "wind_speed", "cloud_cover", "relative_humidity",
+    "ghi", "dni", "dhi", "temp_air", "wind_speed", "cloud_cover", "relative_humidity", "tclw",
+    "tciw",
 )  # fmt: skip
 
 

@@ -45,7 +45,7 @@ def _lag(past: WallSeries, local_s: IntArray, days: IntArray) -> FloatArray:
 class PvBaselines:
     """Physics (when coordinates are given), the published forecast, and linear quantiles per hour."""
 
-    COLUMNS = ("ghi", "cloud_cover", "temp_air", "relative_humidity")
+    COLUMNS = ("ghi", "cloud_cover", "temp_air", "relative_humidity", "tclw", "tciw")
 
     def __init__(self, place: Place) -> None:
         self.place = place
@@ -54,7 +54,7 @@ class PvBaselines:
         self.dark_hours: np.ndarray[tuple[int], np.dtype[np.bool_]] = np.zeros(24, dtype=np.bool_)
 
     def train(self, data: Dataset) -> None:
-        """Linear quantile regression per UTC hour on radiation, cloud, temperature and humidity."""
+        """Linear quantile regression per UTC hour on radiation, cloud and its water, temperature, humidity."""
         if data.weather is None:
             return
         self.names = [name for name in self.COLUMNS if name in data.weather.columns]

@@ -10,6 +10,9 @@ from services.forecast.core.bands import LEVELS, FloatArray, IntArray
 from services.forecast.core.calendar import DAY_S
 
 MEMORY_DAYS = 120
+ADAPTATION = 0.02
+"""By how much a day on which all steps lay outside one side of the band moves that side's level."""
+LEVEL_BOUNDS = (0.7, 0.98)
 
 
 @dataclass
@@ -17,17 +20,20 @@ class Memory:
     """Recent out-of-sample forecasts of every member with what came: the evidence for weights and bands.
 
     target_s (n,), actual (n,), members (n, m, 4) as P10, P50, P90, mean, all in the model's scaled unit;
-    group (n,): small integers within which bands are calibrated separately.
+    group (n,): small integers within which bands are calibrated separately; band (n, 2): P10 and P90 as they
+    were issued, NaN where none was.
     """
 
     target_s: IntArray = field(default_factory=lambda: np.empty(0, dtype=np.int64))
     actual: FloatArray = field(default_factory=lambda: np.empty(0))
     members: FloatArray = field(default_factory=lambda: np.empty((0, 0, 4)))
     group: IntArray = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+    band: FloatArray = field(default_factory=lambda: np.empty((0, 2)))
 
     def add(
-        self, target_s: IntArray, actual: FloatArray, members: FloatArray, group: IntArray
-    ) -> None:
+        self, target_s: IntArray, actual: FloatArray, members: FloatArray, group: IntArray,
+        band: FloatArray | None = None,
+    ) -> None:  # fmt: skip
         """Append rows; rows without an actual are dropped, and rows older than 120 days forgotten."""
         known = ~np.isnan(actual)
         if not known.any():
@@ -39,6 +45,8 @@ class Memory:
         self.actual = np.concatenate([self.actual, actual[known]])[keep]
         self.members = np.concatenate([self.members, members[known]])[keep]
         self.group = np.concatenate([self.group, group[known]])[keep]
+        issued = np.full((len(actual), 2), np.nan) if band is None else band
+        self.band = np.concatenate([self.band, issued[known]])[keep]
         self.target_s = target[keep]
 
     def __len__(self) -> int:
@@ -47,6 +55,22 @@ class Memory:
     def days(self) -> int:
         """Number of different days remembered."""
         return len(np.unique(self.target_s // DAY_S))
+
+    def levels(self) -> FloatArray:
+        """Conformal level of the lower and of the upper side, moved by what the issued bands missed.
+
+        Adaptive conformal inference (Gibbs and Candes 2021), a step a day, for each side: too many outcomes
+        beyond it raise its level, too few lower it. A day counts once, since its errors come together.
+        """
+        judged = ~np.isnan(self.band[:, 0])
+        actual, band = self.actual[judged], self.band[judged]
+        _, day = np.unique(self.target_s[judged] // DAY_S, return_inverse=True)
+        steps = np.maximum(np.bincount(day), 1)
+        excess = [
+            float(np.sum(np.bincount(day, weights=outside) / steps - LEVELS[0]))
+            for outside in (actual < band[:, 0], actual > band[:, 1])
+        ]
+        return np.clip(LEVELS[2] + ADAPTATION * np.array(excess), *LEVEL_BOUNDS)
 
     def recency(self, half_life_days: float) -> FloatArray:
         age = (self.target_s.max() - self.target_s) / DAY_S
@@ -87,7 +111,7 @@ class Combination:
 class Prior:
     """A member trusted before there is a history: it takes `share` of the weight, whatever it scored.
 
-    Stretches of its band are taken back as far.
+    That share is all it gets: the rest is between the others. Stretches of its band are taken back as far.
     """
 
     member: int
@@ -102,10 +126,18 @@ class Prior:
 
 def equal(count: int, groups: int, floor: float, prior: Prior | None = None) -> Combination:
     """The combination before there is any evidence."""
-    share = np.full(count, 1.0 / count)
+    share = _start(count, prior)
     if prior is not None:
         share = prior.draw(share)
     return Combination(share, share.copy(), np.ones((groups, 2)), floor)
+
+
+def _start(count: int, prior: Prior | None) -> FloatArray:
+    """Equal weights (count,) of all members but the prior's."""
+    weights = np.ones(count)
+    if prior is not None:
+        weights[prior.member] = 0.0
+    return np.asarray(weights / weights.sum())
 
 
 def combine(
@@ -114,10 +146,10 @@ def combine(
 ) -> Combination:  # fmt: skip
     """Weights by exponentiated gradient on recent pinball and squared error, then conformal stretches.
 
-    The stretch of each side is the weighted 80 % conformal quantile of (P50 - y) over the half-width (and
-    its mirror): conformalised quantile regression (Romano, Patterson and Candes 2019) with scores weighted
-    by recency (Barber et al. 2023), so that coverage follows the season; groups with little evidence
-    are drawn to the pooled factor.
+    The stretch of each side is the weighted conformal quantile of (P50 - y) over the half-width (and its
+    mirror): conformalised quantile regression (Romano, Patterson and Candes 2019) with scores weighted by
+    recency (Barber et al. 2023), so that coverage follows the season, at the adapted level of the side;
+    groups with little evidence are drawn to the pooled factor.
     """
     count = memory.members.shape[1]
     result = equal(count, groups, floor, prior)
@@ -125,8 +157,9 @@ def combine(
         return result
     recency = memory.recency(half_life_days)
     if count > 1:
-        result.band_weights = _band_weights(memory, recency)
-        result.mean_weights = _mean_weights(memory, recency)
+        start = _start(count, prior)
+        result.band_weights = _band_weights(memory, recency, start)
+        result.mean_weights = _mean_weights(memory, recency, start)
         if prior is not None:
             result.band_weights = prior.draw(result.band_weights)
             result.mean_weights = prior.draw(result.mean_weights)
@@ -135,12 +168,12 @@ def combine(
         (joined[:, 1] - memory.actual) / np.maximum(joined[:, 1] - joined[:, 0], floor),
         (memory.actual - joined[:, 1]) / np.maximum(joined[:, 2] - joined[:, 1], floor),
     )
-    for side, excess in enumerate(sides):
-        pooled = _weighted_quantile(excess, recency, LEVELS[2])
+    for side, (excess, level) in enumerate(zip(sides, memory.levels().tolist(), strict=True)):
+        pooled = _weighted_quantile(excess, recency, level)
         for group in range(groups):
             rows = memory.group == group
             weight = float(recency[rows].sum())
-            own = _weighted_quantile(excess[rows], recency[rows], LEVELS[2]) if rows.any() else pooled
+            own = _weighted_quantile(excess[rows], recency[rows], level) if rows.any() else pooled
             trust = weight / (weight + 60.0)
             result.stretch[group, side] = np.clip(trust * own + (1 - trust) * pooled, 0.2, 5.0)
     if prior is not None:
@@ -164,23 +197,22 @@ def _weighted_quantile(values: FloatArray, weights: FloatArray, level: float) ->
     return float(values[order][min(int(np.searchsorted(position, level)), len(values) - 1)])
 
 
-def _band_weights(memory: Memory, recency: FloatArray) -> FloatArray:
-    """Weights on the simplex that lower the recent pinball loss of the averaged quantiles."""
-    count = memory.members.shape[1]
+def _band_weights(memory: Memory, recency: FloatArray, start: FloatArray) -> FloatArray:
+    """Weights on the simplex that lower the recent pinball loss of the averaged quantiles.
+
+    Members without weight at the start stay without.
+    """
     quantiles = memory.members[:, :, :3]
     levels = np.array(LEVELS)
-    weights = np.full(count, 1.0 / count)
+    weights, total = start.copy(), np.zeros(len(start))
     scale = recency.sum() * float(
         np.mean(np.abs(memory.actual - quantiles[:, :, 1].mean(axis=1))) + 1e-9
     )
-    total = np.zeros(count)
     for step in range(60):
         joined = np.einsum("nmq,m->nq", quantiles, weights)
         slope = np.where(memory.actual[:, None] >= joined, -levels, 1.0 - levels)
         gradient = np.einsum("n,nq,nmq->m", recency, slope, quantiles) / scale
-        gradient += 0.06 * (
-            weights - 1.0 / count
-        )  # equal weights are hard to beat (Smith, Wallis 2009)
+        gradient += 0.06 * (weights - start)  # equal ones are hard to beat (Smith, Wallis 2009)
         weights = weights * np.exp(-0.5 * (gradient - gradient.mean()))
         weights /= weights.sum()
         if step >= 20:
@@ -188,16 +220,14 @@ def _band_weights(memory: Memory, recency: FloatArray) -> FloatArray:
     return np.asarray(total / total.sum(), dtype=np.float64)
 
 
-def _mean_weights(memory: Memory, recency: FloatArray) -> FloatArray:
+def _mean_weights(memory: Memory, recency: FloatArray, start: FloatArray) -> FloatArray:
     """Weights on the simplex that lower the recent squared error of the averaged means."""
-    means = memory.members[:, :, 3]
-    count = means.shape[1]
-    weights = np.full(count, 1.0 / count)
-    error = means - memory.actual[:, None]
+    weights = start.copy()
+    error = memory.members[:, :, 3] - memory.actual[:, None]
     moment = (error * recency[:, None]).T @ error / recency.sum()
-    moment /= np.trace(moment) / count + 1e-12
+    moment /= np.trace(moment) / len(start) + 1e-12
     for _ in range(200):
-        gradient = moment @ weights + 0.05 * (weights - 1.0 / count)
+        gradient = moment @ weights + 0.05 * (weights - start)
         weights = weights * np.exp(-0.3 * (gradient - gradient.mean()))
         weights /= weights.sum()
     return np.asarray(weights, dtype=np.float64)

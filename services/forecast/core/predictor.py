@@ -28,7 +28,7 @@ from services.forecast.core.learners import BoostedQuantiles, LinearQuantiles
 from services.forecast.core.place import Place
 from services.forecast.core.series import Dataset, Series
 
-CODE_VERSION = 2
+CODE_VERSION = 3
 SETTLED_DAYS_ENOUGH = 28
 
 
@@ -37,6 +37,7 @@ class _Pending:
     issue_s: int
     target_s: IntArray
     scaled: FloatArray
+    band: FloatArray
     scale: FloatArray
     centre: FloatArray | float
     group: IntArray
@@ -184,22 +185,19 @@ class Predictor(ABC):
         issue = np.full(len(target_s), issue_s, dtype=np.int64)
         table = self.features(past, issue, target_s)
         members = self._members(table)
-        if remember:
-            lit = table.take(~table.dark)
-            self.pending.append(
-                _Pending(
-                    issue_s,
-                    target_s[~table.dark],
-                    members[~table.dark],
-                    lit.scale,
-                    lit.centre,
-                    lit.group,
-                )
-            )
         joined = self.combination.apply(members, table.group)
         half = joined[:, [0, 2]] - joined[:, [1]]
         joined[:, [0, 2]] = joined[:, [1]] + half * table.widen[:, None]
         joined *= self.bias
+        if remember:
+            seen = ~table.dark
+            lit = table.take(seen)
+            self.pending.append(
+                _Pending(
+                    issue_s, target_s[seen], members[seen], joined[seen][:, [0, 2]], lit.scale,
+                    lit.centre, lit.group,
+                )
+            )  # fmt: skip
         values = joined * table.scale[:, None] + np.reshape(table.centre, (-1, 1))
         values[table.dark] = 0.0
         values = self.finish(past, issue_s, target_s, values)
@@ -213,7 +211,7 @@ class Predictor(ABC):
                 waiting.append(item)
                 continue
             actual = (series.at(item.target_s) - item.centre) / item.scale
-            self.memory.add(item.target_s, actual, item.scaled, item.group)
+            self.memory.add(item.target_s, actual, item.scaled, item.group, item.band)
             settled += len(actual)
         self.pending = waiting
         if settled:
@@ -350,7 +348,7 @@ class Predictor(ABC):
         buffer = io.BytesIO()
         np.savez(
             buffer, target_s=self.memory.target_s, actual=self.memory.actual,
-            members=self.memory.members, group=self.memory.group,
+            members=self.memory.members, group=self.memory.group, band=self.memory.band,
         )  # fmt: skip
         files["memory.npz"] = buffer.getvalue()
         return files
@@ -384,7 +382,7 @@ class Predictor(ABC):
         )  # fmt: skip
         memory = np.load(io.BytesIO(files["memory.npz"]), allow_pickle=False)
         self.memory = Memory(
-            memory["target_s"], memory["actual"], memory["members"], memory["group"]
+            *(memory[name] for name in ("target_s", "actual", "members", "group", "band"))
         )
 
 

@@ -16,6 +16,7 @@ from services.forecast.core.forest import QuantileForest
 from services.forecast.core.learners import SMALLEST_UNIT, BoostedQuantiles, LinearQuantiles
 from services.forecast.core.place import Place
 from services.forecast.core.predictor import Predictor
+from services.forecast.core.pv_linear import spline_columns
 from services.forecast.core.pv_physics import PvArray, default_band, pv_power
 from services.forecast.core.pv_published import followed
 from services.forecast.core.pv_recent import Recent
@@ -160,7 +161,10 @@ class PvPredictor(Predictor):
 
     def boosted(self) -> list[BoostedQuantiles]:
         rising = {"ghi": 1, "ghi_3h": 1, "physics": 1, "others": 1, "cloud_cover": -1}
-        return [BoostedQuantiles({"max_depth": 5, "rounds": 200}, dict(rising))]
+        parameters = {
+            "max_depth": 4, "rounds": 250, "colsample_bytree": 0.25, "min_child_weight": 20,
+        }  # fmt: skip
+        return [BoostedQuantiles(parameters, rising, "clear_power")]
 
     def forests(self) -> list[QuantileForest]:
         # One learns power as it is; the other its share of clear sky from shares alone, so that what it
@@ -171,7 +175,7 @@ class PvPredictor(Predictor):
         ]
 
     def linear(self) -> LinearQuantiles | None:
-        return LinearQuantiles(ridge=2.0)
+        return LinearQuantiles(ridge=20.0)
 
     def features(self, data: Dataset, issue_s: IntArray, target_s: IntArray) -> Features:
         with warnings.catch_warnings():
@@ -242,7 +246,7 @@ class PvPredictor(Predictor):
         flags = () if data.weather is not None else ("weather-missing",)
         return Features(
             names, np.column_stack([columns[k] for k in names]),
-            np.column_stack([columns[k] for k in line]),
+            np.column_stack([*(columns[k] for k in line), *spline_columns(columns)]),
             scale=np.full(n, self.capacity_w), slot=((target_s % DAY_S) // 3600).astype(np.int64),
             group=group.astype(np.int64), base=np.concatenate(base, axis=1),
             dark=dark, widen=widen, flags=flags,

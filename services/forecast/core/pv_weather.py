@@ -9,6 +9,9 @@ import numpy as np
 from services.forecast.core.bands import FloatArray, IntArray
 from services.forecast.core.series import WeatherRuns
 
+THIN_KG_M2 = 0.005
+"""Water in a column of cloud that dims little; the logarithm of more, since one cloud hides the next."""
+
 
 def weather_columns(
     columns: dict[str, FloatArray], weather: WeatherRuns, issue_s: IntArray, target_s: IntArray,
@@ -71,6 +74,13 @@ def weather_columns(
         line += ["humidity", "humidity_5h"]
         if "temp_air" in have:
             columns["dew_point"] = columns["temp_air"] - (100.0 - columns["humidity"]) / 5.0
+    for name in ("tclw", "tciw"):
+        if name in have:
+            near = [seen(name, h) for h in (-2, -1, 0, 1, 2)]
+            thick = [np.log1p(np.maximum(water, 0.0) / THIN_KG_M2) for water in near]
+            columns[name] = thick[2]
+            columns[f"{name}_5h"] = np.asarray(np.nanmean(np.stack(thick), axis=0))
+            line.append(name)
     if "wind_speed" in have:
         columns["wind_5h"] = around("wind_speed", (-2, -1, 0, 1, 2))
     for name in ("dni", "dhi"):
