@@ -9,13 +9,13 @@ from collections.abc import Callable
 
 import numpy as np
 
-from services.forecast.core.bands import Bands, FloatArray, IntArray
+from services.forecast.core.bands import Bands, IntArray
 from services.forecast.core.calendar import DAY_S
 from services.forecast.core.load_seasonal import HISTORY_DAYS, seasonal_load
 from services.forecast.core.place import Place
 from services.forecast.core.price_seasonal import seasonal_price
 from services.forecast.core.pv_physics import pv_physics
-from services.forecast.core.series import Dataset, WeatherRuns
+from services.forecast.core.series import Dataset
 from services.forecast.core.solar import sun_path
 from services.forecast.core.weather import Weather
 
@@ -44,8 +44,9 @@ def _pv(place: Place) -> Predict:
         if location is None or data.weather is None or not place.arrays:
             nothing = np.full(len(target_s), np.nan)
             return Bands(nothing, nothing, nothing, None, ("weather-missing",))
+        issue = np.full(len(target_s), issue_s, dtype=np.int64)
         columns = {
-            name: _between_middles(data.weather, name, issue_s, target_s, step_s)
+            name: data.weather.between(name, issue, target_s, step_s)
             for name in data.weather.columns
             if name in Weather.__slots__
         }
@@ -56,7 +57,6 @@ def _pv(place: Place) -> Predict:
         )  # fmt: skip
         if "ghi" not in data.weather.columns:
             return bands
-        issue = np.full(len(target_s), issue_s, dtype=np.int64)
         change = np.nan_to_num(data.weather.spread("ghi", issue, target_s))
         share = np.clip(change / np.maximum(sun.clear_ghi_wm2, 100.0) / DISAGREEMENT_FULL, 0.0, 1.0)
         wider = 1.0 + DISAGREEMENT_WIDER * share
@@ -67,23 +67,6 @@ def _pv(place: Place) -> Predict:
         return Bands(low, bands.p50, high, None, bands.flags)
 
     return predict
-
-
-def _between_middles(
-    weather: WeatherRuns, name: str, issue_s: int, target_s: IntArray, step_s: int
-) -> FloatArray:
-    """A weather column on the target's grid: linear between the middles of the runs' steps."""
-    first = target_s[0] // weather.step_s * weather.step_s - weather.step_s
-    begins = np.arange(first, target_s[-1] + 2 * weather.step_s, weather.step_s, dtype=np.int64)
-    values = weather.as_of(name, np.full(len(begins), issue_s, dtype=np.int64), begins)
-    known = np.isfinite(values)
-    if not known.any():
-        return np.full(len(target_s), np.nan)
-    found = np.interp(
-        target_s + step_s / 2, begins[known] + weather.step_s / 2, values[known],
-        left=np.nan, right=np.nan,
-    )  # fmt: skip
-    return np.asarray(found, dtype=np.float64)
 
 
 def _load(place: Place) -> Predict:

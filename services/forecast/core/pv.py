@@ -19,8 +19,14 @@ from services.forecast.core.predictor import Predictor
 from services.forecast.core.pv_linear import spline_columns
 from services.forecast.core.pv_physics import PvArray, default_band, pv_power
 from services.forecast.core.pv_published import followed
-from services.forecast.core.pv_recent import Recent
-from services.forecast.core.pv_site import Plane, estimate_location, estimate_plane, unusual_days
+from services.forecast.core.pv_recent import Recent, lag_columns
+from services.forecast.core.pv_site import (
+    Plane,
+    clock_error,
+    estimate_location,
+    estimate_plane,
+    unusual_days,
+)
 from services.forecast.core.pv_weather import others_columns, weather_columns
 from services.forecast.core.series import Dataset, Series
 from services.forecast.core.solar import Location, SunPath, sun_path
@@ -69,6 +75,7 @@ class PvPredictor(Predictor):
         self.capacity_w = place.capacity_w or 0.0
         self.location: Location | None = place.location
         self.plane: Plane | None = None
+        self.shift_s = 0
         self.fitted_from_rows = 0
         self.has_others = self.has_physics = False
         self.days_taught = 0.0
@@ -101,20 +108,23 @@ class PvPredictor(Predictor):
         if self.place.location is None:
             light = series.values if ghi is None else ghi
             self.location = estimate_location(times, series.step_s, light)
-        if self.location is not None:
-            self.plane = estimate_plane(
-                times, series.step_s, series.values, ghi, self.location, self.capacity_w
+        if self.location is None:
+            return
+        if self.place.arrays:  # a few dull days must not move the sun over modules that are known
+            self.shift_s = (
+                0 if ghi is None else clock_error(times, series.step_s, ghi, self.location)
             )
+            return
+        self.plane = estimate_plane(
+            times, series.step_s, series.values, ghi, self.location, self.capacity_w
+        )
+        self.shift_s = 0 if self.plane is None else self.plane.shift_s
 
     def _history(self, data: Dataset, name: str, times: IntArray) -> FloatArray | None:
         if data.weather is None or name not in data.weather.columns:
             return None
         late = np.full(len(times), np.iinfo(np.int64).max // 2, dtype=np.int64)
         return data.weather.as_of(name, late, times)
-
-    @property
-    def shift_s(self) -> int:
-        return self.plane.shift_s if self.plane is not None else 0
 
     def arrays(self) -> tuple[PvArray, ...]:
         """The arrays of the site file, else the fitted plane."""
@@ -140,7 +150,8 @@ class PvPredictor(Predictor):
         names = set(data.weather.columns) & set(Weather.__slots__)
         if not names & LIGHT:
             return None
-        seen = {name: data.weather.as_of(name, issue_s, target_s) for name in names}
+        step_s = data.series.step_s
+        seen = {name: data.weather.between(name, issue_s, target_s, step_s) for name in names}
         columns = check_weather(Weather(**seen), target_s)
         light, _ = irradiance(columns, sun)
         temp = np.nan_to_num(columns.get("temp_air", np.full(len(target_s), 12.0)), nan=12.0)
@@ -211,7 +222,7 @@ class PvPredictor(Predictor):
         widen = np.ones(n)
         if data.weather is not None:
             line += weather_columns(
-                columns, data.weather, issue_s, target_s, clear,
+                columns, data.weather, issue_s, target_s, step_s, clear,
                 lambda times: self._clear_at(times, step_s), self.capacity_w,
             )  # fmt: skip
             physics = self.physics(data, issue_s, target_s, sun)
@@ -267,7 +278,9 @@ class PvPredictor(Predictor):
         assert weather is not None
         # What was forecast for the past before the day of each step began.
         past: dict[str, FloatArray] = {}
-        others_columns(past, weather, times // DAY_S * DAY_S, times, self.capacity_w)
+        others_columns(
+            past, weather, times // DAY_S * DAY_S, times, data.series.step_s, self.capacity_w
+        )
         names = ["others", "others_day"]
         clear = self._clear_power(self._past_sun(data.series))
         if clear is not None:
@@ -297,15 +310,7 @@ class PvPredictor(Predictor):
     ) -> list[str]:  # fmt: skip
         """What the modules did at this time of day before the issue, and in the last days altogether."""
         series = data.series
-        first_lag = np.maximum((target_s - issue_s) // DAY_S + 1, 1)
-        lagged = [series.at(target_s - (first_lag + back) * DAY_S) for back in range(14)]
-        past = np.stack(lagged) / self.capacity_w
-        columns["day1"] = past[0]
-        columns["mean3"] = np.nanmean(past[:3], axis=0)
-        columns["mean7"] = np.nanmean(past[:7], axis=0)
-        columns["mean14"] = np.nanmean(past, axis=0)
-        columns["max7"] = np.nanmax(past[:7], axis=0)
-        columns["max14"] = np.nanmax(past, axis=0)
+        columns |= lag_columns(series, issue_s, target_s, self.capacity_w)
         names = ["mean14", "max14"]
         if clear_power is not None:
             clear = self._clear_power(self._past_sun(series))
@@ -382,6 +387,7 @@ class PvPredictor(Predictor):
             "capacity_w": self.capacity_w,
             "location": None if self.location is None else asdict(self.location),
             "plane": None if self.plane is None else asdict(self.plane),
+            "shift_s": self.shift_s,
             "fitted_from_rows": self.fitted_from_rows,
             "has_others": self.has_others,
             "has_physics": self.has_physics,
@@ -398,7 +404,7 @@ class PvPredictor(Predictor):
             self.half_life_days = OTHERS_HALF_LIFE_DAYS
         self.has_physics = bool(constants["has_physics"])
         self.days_taught = float(constants["days_taught"])
-        self.plane = None
+        self.plane, self.shift_s = None, int(constants["shift_s"])
         if plane is not None:
             array = plane["array"] | {"horizon": tuple(map(tuple, plane["array"]["horizon"]))}
             self.plane = Plane(PvArray(**array), int(plane["shift_s"]), float(plane["fit"]))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from services.forecast.core.bands import FloatArray, IntArray
+from services.forecast.core.calendar import DAY_S
 from services.forecast.core.series import Series
 
 LEAST_SHARE = 0.05
@@ -39,6 +40,23 @@ class Recent:
         measured, expected = self.sums(issue_s, hours)
         known = expected >= self.least
         return np.where(known, measured / np.where(known, expected, 1.0), np.nan)
+
+
+def lag_columns(
+    series: Series, issue_s: IntArray, target_s: IntArray, capacity_w: float
+) -> dict[str, FloatArray]:
+    """What the modules did at the target's time of day on the last days before each issue, of capacity."""
+    first_lag = np.maximum((target_s - issue_s) // DAY_S + 1, 1)
+    lagged = [series.at(target_s - (first_lag + back) * DAY_S) for back in range(14)]
+    past = np.stack(lagged) / capacity_w
+    return {
+        "day1": past[0],
+        "mean3": np.nanmean(past[:3], axis=0),
+        "mean7": np.nanmean(past[:7], axis=0),
+        "mean14": np.nanmean(past, axis=0),
+        "max7": np.nanmax(past[:7], axis=0),
+        "max14": np.nanmax(past, axis=0),
+    }
 
 
 def _sums(values: FloatArray) -> FloatArray:

@@ -15,13 +15,13 @@ THIN_KG_M2 = 0.005
 
 def weather_columns(
     columns: dict[str, FloatArray], weather: WeatherRuns, issue_s: IntArray, target_s: IntArray,
-    clear: FloatArray, clear_at: Callable[[IntArray], FloatArray], capacity_w: float,
+    step_s: int, clear: FloatArray, clear_at: Callable[[IntArray], FloatArray], capacity_w: float,
 ) -> list[str]:  # fmt: skip
     """Weather at the target and around it; returns the names the linear member takes."""
     line: list[str] = []
 
     def seen(name: str, hours: float = 0.0) -> FloatArray:
-        return weather.as_of(name, issue_s, target_s + int(hours * 3600))
+        return weather.between(name, issue_s, target_s + int(hours * 3600), step_s)
 
     def around(name: str, hours: tuple[float, ...]) -> FloatArray:
         return np.asarray(np.nanmean(np.stack([seen(name, h) for h in hours]), axis=0))
@@ -87,19 +87,19 @@ def weather_columns(
         if name in have:
             columns[name] = seen(name)
     if "pv_forecast_w" in have:
-        line += others_columns(columns, weather, issue_s, target_s, capacity_w)
+        line += others_columns(columns, weather, issue_s, target_s, step_s, capacity_w)
     return line
 
 
 def others_columns(
     columns: dict[str, FloatArray], weather: WeatherRuns, issue_s: IntArray, target_s: IntArray,
-    capacity_w: float,
+    step_s: int, capacity_w: float,
 ) -> list[str]:  # fmt: skip
     """Somebody else's forecast at the target and around it; returns the names the linear member takes."""
 
     def seen(hours: float) -> FloatArray:
         at = target_s + int(hours * 3600)
-        return weather.as_of("pv_forecast_w", issue_s, at) / capacity_w
+        return weather.between("pv_forecast_w", issue_s, at, step_s) / capacity_w
 
     columns["others"] = np.maximum(seen(0), 0.0)
     for hours in (-2, -1, 1, 2):

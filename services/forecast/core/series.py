@@ -139,6 +139,21 @@ class WeatherRuns:
         rows = self.rows_as_of(issue_s, target_s)
         return np.where(rows >= 0, self.columns[name][np.maximum(rows, 0)], np.nan)
 
+    def between(self, name: str, issue_s: IntArray, target_s: IntArray, step_s: int) -> FloatArray:
+        """`as_of` for steps of `step_s`; from coarser runs linear between the middles of their steps."""
+        if self.step_s <= step_s:
+            return self.as_of(name, issue_s, target_s)
+        past_middle = target_s + (step_s - self.step_s) // 2
+        before = past_middle // self.step_s * self.step_s
+        share = (past_middle - before) / self.step_s
+        first = self.as_of(name, issue_s, before)
+        second = self.as_of(name, issue_s, before + self.step_s)
+        first, second = (
+            np.where(np.isnan(first), second, first),
+            np.where(np.isnan(second), first, second),
+        )
+        return np.asarray(first + share * (second - first))
+
     def spread(self, name: str, issue_s: IntArray, target_s: IntArray) -> FloatArray:
         """Absolute change between the newest and the previous run for each target; NaN where there is one."""
         rows = self.rows_as_of(issue_s, target_s)
