@@ -154,10 +154,11 @@ def _thermal(past: Past, full: bool) -> Outcome:
     if not verdict.better:
         return Outcome("thermal", f"thermal: kept aside: {verdict.reason}")
     content = to_json(verdict.candidate).encode()
-    until = verdict.candidate.provenance.trained_to_epoch_s or int(history.epoch_s[-1])
+    provenance = verdict.candidate.provenance
+    until = provenance.trained_to_epoch_s or int(history.epoch_s[-1])
     promoted = ModelPromoted(
         quantity="thermal", content_hash=name_of(content),
-        method=verdict.candidate.provenance.method,
+        method=provenance.method if full else f"{provenance.method}, {REFRESHED}",
         trained_until=datetime.fromtimestamp(until, UTC),
         score=round(verdict.candidate_mae_k, 4), metric="mean absolute error, K, 6 and 24 h ahead",
         reason=verdict.reason,

@@ -13,6 +13,7 @@ import pytest
 from chassis.models import FolderStore, ModelProblem, name_of, verified
 from contracts.envelope import Event
 from contracts.events.forecast import AccuracyScored, LeadScores
+from contracts.events.measurement import RoomSampled
 from contracts.events.system import ConfigLoaded, ModelChecked, ModelPromoted
 from contracts.site import SiteConfig
 from contracts.thermal_model import HouseModel, to_json
@@ -235,6 +236,22 @@ def test_a_house_model_takes_over_only_when_it_predicts_the_last_days_better(
     verdict = thermal.consider(simulate(true_house(), days=9), incumbent, incumbent)
     assert verdict.better == better
     assert (verdict.candidate_mae_k < verdict.incumbent_mae_k) == better
+
+
+@pytest.mark.parametrize("depth", ["full", "light"])
+def test_only_a_full_training_of_the_rooms_puts_off_the_next(
+    depth: str, site: SiteConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded = ConfigLoaded(kind="site", content_hash=site.content_hash(), site=site)
+    past = read([make_event("system.config-loaded", "site", loaded, "operator")])
+    past.in_force["thermal"] = "a"
+    past.rooms.take(RoomSampled(room="living", time=START, temperature_c=20.0, relay_on=False))
+    found = thermal.Verdict(model_of(site), True, 0.2, 0.3, (), "better")
+    monkeypatch.setattr(thermal, "consider", lambda *given, **named: found)
+    promotion_made = train_house(past, {}, ["thermal"], depth)[0].promoted
+    assert promotion_made is not None
+    past.take(make_event("system.model-promoted", "thermal", promotion_made, "trainer", time=START))
+    assert (past.schedules["thermal"].full_s > 0) == (depth == "full")
 
 
 def test_prices_are_judged_without_those_that_were_published_later() -> None:
