@@ -70,6 +70,7 @@ def _commands(figures: Figures, log_bytes: int | None) -> Table:
     left = [(name, _shown(figures[f"commands_{name}"], "{:,.0f}")) for name in names]
     right = [
         ("plans", _shown(figures["plans"], "{:,.0f}")),
+        ("steps down the planner's ladder", _shown(figures["ladder_steps"], "{:,.0f}")),
         ("events on the log", _shown(figures["events"], "{:,.0f}")),
         ("log on disk", size),
     ]

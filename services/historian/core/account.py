@@ -175,6 +175,7 @@ class Account(BaseModel):
             },
             "commands_clamped": float(self.clamped),
             "plans": float(self.counts.get("plan.computed", 0)),
+            "ladder_steps": float(self.counts.get("plan.ladder-descended", 0)),
             "events": float(self.events),
             "unpriced_kwh": self.unpriced_kwh,
         }  # fmt: skip

@@ -26,6 +26,11 @@ _MIP_PARAMETERS = {
 }
 
 
+_GLOP_WAYS = ("", "use_dual_simplex:true")
+"""GLOP gives up (status ABNORMAL, after a tenth of a second) on the relaxation of one house or the other
+and solves it the other way round."""
+
+
 class SolverFailed(RuntimeError):
     """The solver gave no usable solution; the message names solver and status."""
 
@@ -153,7 +158,8 @@ class LinearModel:
         """Solve with "glop" (integrality dropped) or "scip", "highs", "sat" (one thread).
 
         `fixed` pins columns to values. `gap` is relative; `nodes` counts nodes (or conflicts).
-        `parameters` are more of the solver's own, line by line.
+        `parameters` are more of the solver's own, line by line; GLOP is asked again in other ways
+        (`_GLOP_WAYS`) when it gives up.
         `time_limit_s` is for benches only: a limit in seconds makes results depend on the machine.
         """
         low, high, cost, row_low, row_high, integer = self.vectors()
@@ -165,16 +171,20 @@ class LinearModel:
         builder.fill_model_from_sparse_data(
             low, high, cost, row_low, row_high, self.matrix()  # type: ignore[arg-type]
         )
-        engine = helper.ModelSolverHelper(solver)
+        attempts = dict.fromkeys((parameters, *_GLOP_WAYS))
         if solver in _MIP_PARAMETERS:
             for column in np.flatnonzero(integer):
                 builder.set_var_integrality(int(column), True)
-            parameters = _MIP_PARAMETERS[solver].format(gap=gap, nodes=nodes) + parameters
-        engine.set_solver_specific_parameters(parameters)
-        if time_limit_s is not None:
-            engine.set_time_limit_in_seconds(time_limit_s)
-        engine.solve(builder)
-        if not engine.has_solution():
+            attempts = {_MIP_PARAMETERS[solver].format(gap=gap, nodes=nodes) + parameters: None}
+        for attempt in attempts:
+            engine = helper.ModelSolverHelper(solver)
+            engine.set_solver_specific_parameters(attempt)
+            if time_limit_s is not None:
+                engine.set_time_limit_in_seconds(time_limit_s)
+            engine.solve(builder)
+            if engine.has_solution():
+                break
+        else:
             raise SolverFailed(f"{solver}: {engine.status_string() or engine.status()}")
         is_lp = solver == "glop"
         objective = float(engine.objective_value())
