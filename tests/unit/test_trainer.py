@@ -27,7 +27,7 @@ from services.thermal.core import retrain as thermal
 from services.thermal.core.from_site import model_of
 from services.thermal.core.identify import Identification
 from tests.conftest import make_event
-from tests.unit.thermal.house import simulate, true_house
+from tests.unit.thermal.house import remembered, simulate, true_house
 
 START = datetime(2026, 1, 12, tzinfo=UTC)
 DAY_S = 86_400
@@ -201,7 +201,8 @@ def test_a_house_model_takes_over_only_when_it_predicts_the_last_days_better(
     """The judge alone: identification has tests of its own."""
     found = Identification(candidate, (), {}, 900, 0, np.ones((0, 3), dtype=bool))
     monkeypatch.setattr(thermal, "identify", lambda *given, **named: found)
-    verdict = thermal.consider(simulate(true_house(), days=9), incumbent, incumbent)
+    history = simulate(true_house(), days=9)
+    verdict = thermal.consider(history, remembered(history), incumbent, incumbent)
     assert verdict.better == better
     assert (verdict.candidate_mae_k < verdict.incumbent_mae_k) == better
 

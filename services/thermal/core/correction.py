@@ -31,7 +31,7 @@ from services.thermal.core.features import (
     same_time_yesterday,
     view_of,
 )
-from services.thermal.core.hindcast import Bank, Filtered, bank_of, free_runs
+from services.thermal.core.hindcast import Bank, free_runs, run_filter
 from services.thermal.core.history import History
 from services.thermal.core.task import season_weights
 
@@ -103,6 +103,7 @@ class RoomLead:
 class Correction:
     """By lead (rows of the grid it was learnt on) and room; None where too little was seen."""
 
+    step_s: int
     lead_rows: tuple[int, ...]
     leads: tuple[tuple[RoomLead | None, ...], ...]
 
@@ -112,6 +113,11 @@ def lead_grid(step_s: int, longest_s: int) -> tuple[int, ...]:
     rows = sorted({max(1, round(hours * 3600 / step_s)) for hours in LEAD_HOURS})
     last = next((r for r in rows if r * step_s >= longest_s), rows[-1])
     return tuple(r for r in rows if r <= last)
+
+
+def first_origin(step_s: int) -> int:
+    """First row of a history from which a correction is learnt or used: two days after its start."""
+    return 2 * max(1, round(86400 / step_s))
 
 
 def learn(
@@ -126,14 +132,16 @@ def learn(
     step = history.step_s
     hour = max(1, round(3600 / step))
     grid = lead_grid(step, longest_lead_s)
-    origins = np.arange(2 * max(1, round(86400 / step)), len(history.epoch_s) - grid[0], hour)
+    origins = np.arange(first_origin(step), len(history.epoch_s) - grid[0], hour)
     drive = drive_of(model, masked)
-    issued = issue_rows(step, origins, longest_lead_s)
-    bank = bank_of(model, masked, drive, 0, issued, bank_leads(step, grid))
-    view = view_of(masked, bank, model.time_zone)
-    season = season_weights(masked)[:, None] * _settled(masked, drive.known)
+    rows = issue_rows(step, origins, longest_lead_s)
+    rows = rows[rows > 0]
+    means = run_filter(model, masked, drive, 0, rows).means
+    view = look_back(model, masked, drive, rows, means, grid)
+    season = season_weights(masked)[:, None] * settled(masked, drive.known)
     days_each = hour * step / 86400
     return Correction(
+        step,
         grid,
         tuple(
             tuple(
@@ -145,7 +153,7 @@ def learn(
     )
 
 
-def _settled(history: History, known: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def settled(history: History, known: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """(T, rooms) where the last day's inputs are known and half of its temperatures: after a gap
     the filter has not found the room yet, and its errors are not those of the model."""
     day = max(1, round(86400 / history.step_s))
@@ -250,7 +258,7 @@ def _quantile(values: Array, weight: Array, runs: float) -> float:
 
 
 def correct(
-    correction: Correction, view: View, rows: IntArray, lead_rows: Sequence[int]
+    correction: Correction, view: View, rows: IntArray, lead_rows: Sequence[float]
 ) -> tuple[Array, Array]:
     """What to add to the physics forecasts from `rows`, and the half width of the 90 % band.
 
@@ -291,17 +299,31 @@ def rows_to_filter(
     return np.union1d(origins, issued[issued > first])
 
 
+def look_back(
+    model: HouseModel, history: History, drive: Drive, rows: IntArray, means: Array,
+    lead_rows: Sequence[int],
+) -> View:  # fmt: skip
+    """What the features of a correction at `lead_rows` are read from.
+
+    `means` are those of the filter's states at `rows`, `history` is complete in irradiance.
+    """
+    held = bank_leads(history.step_s, lead_rows)
+    bank = Bank(rows, held, free_runs(model, drive, history.step_s, rows, means, held))
+    return view_of(history, bank, model.time_zone)
+
+
 def correct_filtered(
-    correction: Correction, model: HouseModel, history: History, drive: Drive, filtered: Filtered,
-    origins: IntArray, lead_rows: Sequence[int],
+    correction: Correction, model: HouseModel, history: History, drive: Drive, rows: IntArray,
+    means: Array, origins: IntArray, lead_rows: Sequence[float],
 ) -> tuple[Array, Array]:  # fmt: skip
-    """As `correct`, from states at `rows_to_filter`; `history` must be complete in irradiance."""
-    held = bank_leads(history.step_s, correction.lead_rows)
-    bank = Bank(filtered.rows, held, free_runs(model, drive, history.step_s, filtered, held))
-    return correct(correction, view_of(history, bank, model.time_zone), origins, lead_rows)
+    """As `correct`, from the `means` of the filter's states at `rows_to_filter`."""
+    view = look_back(model, history, drive, rows, means, correction.lead_rows)
+    return correct(correction, view, origins, lead_rows)
 
 
-def _between(grid: Sequence[int], table: Array, lead_rows: Sequence[int], at_once: Array) -> Array:
+def _between(
+    grid: Sequence[int], table: Array, lead_rows: Sequence[float], at_once: Array
+) -> Array:
     """Linear interpolation along axis 0 from `at_once` at lead 0; constant after the grid."""
     leads, values = (0, *grid), np.concatenate([at_once[None], table])
     place = np.interp(lead_rows, leads, np.arange(len(leads)))

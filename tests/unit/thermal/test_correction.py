@@ -9,17 +9,10 @@ import pytest
 
 from contracts.thermal_model import HouseModel
 from services.thermal.core.backtest import Backtest, backtest
-from services.thermal.core.correction import Correction, correct, lead_grid, learn, stack
+from services.thermal.core.correction import Correction, correct, lead_grid, learn, look_back, stack
 from services.thermal.core.drive import drive_of
-from services.thermal.core.features import (
-    View,
-    bank_leads,
-    direct_features,
-    issue_rows,
-    physics_features,
-    view_of,
-)
-from services.thermal.core.hindcast import bank_of
+from services.thermal.core.features import View, direct_features, issue_rows, physics_features
+from services.thermal.core.hindcast import run_filter
 from services.thermal.core.history import History, with_irradiance
 from tests.unit.thermal.house import LATITUDE, LONGITUDE, simulate, true_house
 
@@ -68,10 +61,9 @@ def look(history: History, origins: np.ndarray) -> View:
     """A view with the forecasts that correcting from `origins` needs."""
     model = wrong_house()
     rows = issue_rows(STEP, origins, LEADS[-1])
-    leads = bank_leads(STEP, lead_grid(STEP, LEADS[-1]))
-    return view_of(
-        history, bank_of(model, history, drive_of(model, history), 0, rows, leads), "UTC"
-    )
+    drive = drive_of(model, history)
+    means = run_filter(model, history, drive, 0, rows).means
+    return look_back(model, history, drive, rows, means, lead_grid(STEP, LEADS[-1]))
 
 
 def test_habits_that_physics_does_not_know_are_learnt(history: History, learnt: Correction) -> None:
