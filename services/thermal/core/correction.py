@@ -23,12 +23,12 @@ from scipy.optimize import nnls
 from contracts.thermal_model import HouseModel
 from services.thermal.core.drive import Drive, drive_of
 from services.thermal.core.features import (
+    Cases,
     View,
     bank_leads,
     direct_features,
     issue_rows,
     physics_features,
-    same_time_yesterday,
     view_of,
 )
 from services.thermal.core.hindcast import Bank, free_runs, run_filter
@@ -178,9 +178,10 @@ def _learn_one(
         return None
     truth = view.history.temperature_c[rows + lead, i] - view.at(rows)[:, i]
     weight = season[rows, i]
-    tables = physics_features(view, rows, lead, i), direct_features(view, rows, lead, i)
-    physics = view.bank.at(rows, lead)[:, i] - view.at(rows)[:, i]
-    yesterday = same_time_yesterday(view, rows, lead)[:, i]
+    cases = Cases(view, rows, lead)
+    tables = physics_features(cases, i), direct_features(cases, i)
+    physics = cases.ahead[:, i] - cases.now[:, i]
+    yesterday = cases.yesterday[:, i]
 
     def fitted(kept: NDArray[np.bool_]) -> tuple[Ridge, Ridge]:
         return (
@@ -270,16 +271,16 @@ def correct(
     added = np.full((len(grid), len(rows), view.held_c.shape[1]), np.nan)
     half = np.full_like(added, np.nan)
     for n, lead in enumerate(grid):
-        physics = view.bank.at(rows, lead) - view.at(rows)
-        yesterday = same_time_yesterday(view, rows, lead)
+        cases = Cases(view, rows, lead)
+        physics = cases.ahead - cases.now
         for i, learnt in enumerate(correction.leads[n]):
             if learnt is None:
                 continue
             found = _members(
                 physics[:, i],
-                yesterday[:, i],
+                cases.yesterday[:, i],
                 (learnt.corrected, learnt.direct),
-                (physics_features(view, rows, lead, i), direct_features(view, rows, lead, i)),
+                (physics_features(cases, i), direct_features(cases, i)),
             )
             added[n, :, i] = found @ learnt.weight - physics[:, i]
             half[n, :, i] = np.where(np.isfinite(added[n, :, i]), learnt.half_width_c, np.nan)

@@ -99,8 +99,8 @@ class Outlook:
         return Forecast(self.series(self.weather.temperature_c, middles), heat, air, mass)
 
     def ahead(self, model: HouseModel, start: datetime) -> Ahead:
-        """The same inputs in the memory's rows."""
-        begins = int(start.timestamp()) + np.arange(0, HORIZON_S, ROW_S, dtype=np.int64)
+        """The same inputs in the memory's rows; one more row, for the weather at the end of the last."""
+        begins = int(start.timestamp()) + np.arange(0, HORIZON_S + ROW_S, ROW_S, dtype=np.int64)
         halves = [self.planned.at(model, begins + s) for s in range(0, ROW_S, grid.QUARTER_S)]
         return Ahead(
             self.series(self.weather.temperature_c, begins.astype(np.float64)),

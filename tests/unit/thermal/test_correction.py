@@ -11,7 +11,13 @@ from contracts.thermal_model import HouseModel
 from services.thermal.core.backtest import Backtest, backtest
 from services.thermal.core.correction import Correction, correct, lead_grid, learn, look_back, stack
 from services.thermal.core.drive import drive_of
-from services.thermal.core.features import View, direct_features, issue_rows, physics_features
+from services.thermal.core.features import (
+    Cases,
+    View,
+    direct_features,
+    issue_rows,
+    physics_features,
+)
 from services.thermal.core.hindcast import run_filter
 from services.thermal.core.history import History, with_irradiance
 from tests.unit.thermal.house import LATITUDE, LONGITUDE, simulate, true_house
@@ -87,7 +93,7 @@ def test_only_the_past_is_read(history: History) -> None:
     for lead in (4, 24, 96):
         for features in (physics_features, direct_features):
             assert np.array_equal(
-                features(before, t, lead, 0), features(after, t, lead, 0), equal_nan=True
+                features(Cases(before, t, lead), 0), features(Cases(after, t, lead), 0), equal_nan=True
             )
 
 
