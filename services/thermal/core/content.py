@@ -62,11 +62,15 @@ def unpack(content: bytes) -> tuple[HouseModel, Correction | None]:
 def _written(room: RoomLead | None) -> dict[str, Any] | None:
     if room is None:
         return None
-    ridges = {"corrected": room.corrected, "direct": room.direct}
+
+    def ridge(found: Ridge | None) -> dict[str, list[float]] | None:
+        if found is None:
+            return None
+        return {k: _numbers(getattr(found, k)) for k in ("mean", "scale", "weight")}
+
     return {
-        name: {k: _numbers(getattr(ridge, k)) for k in ("mean", "scale", "weight")}
-        for name, ridge in ridges.items()
-    } | {
+        "corrected": ridge(room.corrected),
+        "direct": ridge(room.direct),
         "half_width_c": _numbers(np.array([room.half_width_c]))[0],
         "weight": _numbers(room.weight),
     }
@@ -84,7 +88,8 @@ def _read(found: Mapping[str, Any]) -> Correction:
         if numbers is None:
             return None
         return RoomLead(
-            ridge(numbers["corrected"]), ridge(numbers["direct"]),
+            ridge(numbers["corrected"]),
+            None if numbers["direct"] is None else ridge(numbers["direct"]),
             np.array(numbers["weight"], dtype=np.float64), float(numbers["half_width_c"]),
         )  # fmt: skip
 

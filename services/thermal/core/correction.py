@@ -47,6 +47,10 @@ ROUNDS = 3
 MEMBERS = ("physics", "corrected", "direct", "persistence", "yesterday")
 LEARNT = (0.0, 0.5, 0.5, 0.0, 0.0)
 """Shares of the members when nothing but the two regressions is trusted."""
+ALL_MEMBERS = (0, 1, 2, 3, 4)
+PLANNED = (0, 1)
+"""Members that answer to heating as physics does. The others have taken the heating into account
+themselves, less than physics would: added to a plan that heats otherwise than expected they are wrong."""
 FOLDS = 4
 FEWEST = 48
 PRIOR_DAYS, TRUSTED_RUNS = 100.0, 100.0
@@ -91,10 +95,10 @@ def fit_ridge(features: Array, target: Array, weight: Array) -> Ridge:
 
 @dataclass(frozen=True)
 class RoomLead:
-    """One room at one lead: both regressions, weight by member, half width of the 90 % band in K."""
+    """One room at one lead: the regressions, weight by member, half width of the 90 % band in K."""
 
     corrected: Ridge
-    direct: Ridge
+    direct: Ridge | None
     weight: Array
     half_width_c: float
 
@@ -121,12 +125,14 @@ def first_origin(step_s: int) -> int:
 
 
 def learn(
-    model: HouseModel, history: History, usable: NDArray[np.bool_], longest_lead_s: int
-) -> Correction:
+    model: HouseModel, history: History, usable: NDArray[np.bool_], longest_lead_s: int,
+    members: tuple[int, ...] = ALL_MEMBERS,
+) -> Correction:  # fmt: skip
     """Learn from the forecasts that `model` would have issued along `history`.
 
     `history` must be complete in irradiance; `usable` (T, rooms) is False where a sample must not
-    teach. Rooms are learnt one by one, so that a spoilt one costs the others a feature only.
+    teach; `members` are the places in MEMBERS of those that are stacked. Rooms are learnt one by one,
+    so that a spoilt one costs the others a feature only.
     """
     masked = replace(history, temperature_c=np.where(usable, history.temperature_c, np.nan))
     step = history.step_s
@@ -145,7 +151,7 @@ def learn(
         grid,
         tuple(
             tuple(
-                _learn_one(view, origins, lead, i, season, days_each)
+                _learn_one(view, origins, lead, i, season, days_each, members)
                 for i in range(len(model.rooms))
             )
             for lead in grid
@@ -167,8 +173,9 @@ def settled(history: History, known: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 
 def _learn_one(
-    view: View, origins: IntArray, lead: int, i: int, season: Array, days_each: float
-) -> RoomLead | None:
+    view: View, origins: IntArray, lead: int, i: int, season: Array, days_each: float,
+    members: tuple[int, ...],
+) -> RoomLead | None:  # fmt: skip
     rows = origins[origins + lead < len(season)]
     truth = view.history.temperature_c[rows + lead, i] - view.at(rows)[:, i]
     rows = rows[
@@ -179,14 +186,19 @@ def _learn_one(
     truth = view.history.temperature_c[rows + lead, i] - view.at(rows)[:, i]
     weight = season[rows, i]
     cases = Cases(view, rows, lead)
-    tables = physics_features(cases, i), direct_features(cases, i)
+    direct = MEMBERS.index("direct") in members
+    tables = physics_features(cases, i), direct_features(cases, i) if direct else None
     physics = cases.ahead[:, i] - cases.now[:, i]
     yesterday = cases.yesterday[:, i]
 
-    def fitted(kept: NDArray[np.bool_]) -> tuple[Ridge, Ridge]:
+    def of(kept: NDArray[np.bool_]) -> tuple[Array, Array | None]:
+        return tables[0][kept], None if tables[1] is None else tables[1][kept]
+
+    def fitted(kept: NDArray[np.bool_]) -> tuple[Ridge, Ridge | None]:
+        first, second = of(kept)
         return (
-            fit_ridge(tables[0][kept], (truth - physics)[kept], weight[kept]),
-            fit_ridge(tables[1][kept], truth[kept], weight[kept]),
+            fit_ridge(first, (truth - physics)[kept], weight[kept]),
+            None if second is None else fit_ridge(second, truth[kept], weight[kept]),
         )
 
     edges = np.linspace(rows[0], rows[-1] + 1, FOLDS + 1)
@@ -196,36 +208,39 @@ def _learn_one(
         kept = (rows + lead < first) | (rows >= last + lead)
         if inside.any() and kept.sum() >= FEWEST / 2:
             both = fitted(kept)
-            found = _members(
-                physics[inside], yesterday[inside], both, (tables[0][inside], tables[1][inside])
-            )
+            found = _members(physics[inside], yesterday[inside], both, of(inside))
             errors.append(np.column_stack([found - truth[inside, None], weight[inside]]))
     if not errors:
         return None
     unseen = np.vstack(errors)
     days = float(unseen[:, -1].sum()) * days_each
     runs = days * 86400 / (lead * view.history.step_s)
-    share = stack(unseen[:, :-1], unseen[:, -1], days, runs)
+    share = np.zeros(len(MEMBERS))
+    share[list(members)] = stack(unseen[:, list(members)], unseen[:, -1], days, runs, members)
     half = _quantile(np.abs(unseen[:, :-1] @ share), unseen[:, -1], runs)
     return RoomLead(*fitted(np.ones(len(rows), dtype=bool)), share, half)
 
 
 def _members(
-    physics: Array, yesterday: Array, both: tuple[Ridge, Ridge], tables: tuple[Array, Array]
-) -> Array:
-    """(origins, members) changes from now, in the order of MEMBERS; an unknown yesterday is now."""
+    physics: Array, yesterday: Array, both: tuple[Ridge, Ridge | None],
+    tables: tuple[Array, Array | None],
+) -> Array:  # fmt: skip
+    """(origins, members) changes from now, in the order of MEMBERS; an unknown yesterday is now, and
+    what is not stacked counts as none."""
     return np.column_stack(
         [
             physics,
             physics + both[0](tables[0]),
-            both[1](tables[1]),
+            both[1](tables[1]) if both[1] is not None and tables[1] is not None else 0.0 * physics,
             np.zeros(len(physics)),
             np.nan_to_num(yesterday),
         ]
     )
 
 
-def stack(errors: Array, weight: Array, days: float, runs: float) -> Array:
+def stack(
+    errors: Array, weight: Array, days: float, runs: float, members: tuple[int, ...] = ALL_MEMBERS
+) -> Array:
     """(members,) shares, 0 or more and 1 together, that minimise the squared held-out errors.
 
     They are drawn to a prior as if it had been seen best for PRIOR_DAYS days: shares by inverse
@@ -237,7 +252,8 @@ def stack(errors: Array, weight: Array, days: float, runs: float) -> Array:
     mean_square = np.maximum(np.diag(moment), 1e-8)
     learnt = runs / (runs + TRUSTED_RUNS)
     hedge = (1.0 / mean_square) / (1.0 / mean_square).sum()
-    prior = learnt * np.array(LEARNT) + (1.0 - learnt) * hedge
+    trusted = np.array(LEARNT)[list(members)]
+    prior = learnt * trusted / trusted.sum() + (1.0 - learnt) * hedge
     strength = PRIOR_DAYS / days * float(mean_square.min())
     upper = np.linalg.cholesky(moment + strength * np.eye(len(prior))).T
     target = np.linalg.solve(upper.T, strength * prior)
@@ -280,7 +296,10 @@ def correct(
                 physics[:, i],
                 cases.yesterday[:, i],
                 (learnt.corrected, learnt.direct),
-                (physics_features(cases, i), direct_features(cases, i)),
+                (
+                    physics_features(cases, i),
+                    None if learnt.direct is None else direct_features(cases, i),
+                ),
             )
             added[n, :, i] = found @ learnt.weight - physics[:, i]
             half[n, :, i] = np.where(np.isfinite(added[n, :, i]), learnt.half_width_c, np.nan)

@@ -17,7 +17,7 @@ from contracts.thermal_model import HouseModel, content_hash
 from services.thermal.core.adapt import adapt
 from services.thermal.core.backtest import backtest
 from services.thermal.core.content import pack, unpack
-from services.thermal.core.correction import Correction, learn
+from services.thermal.core.correction import PLANNED, Correction, learn
 from services.thermal.core.dynamics import HORIZON_S
 from services.thermal.core.history import History
 from services.thermal.core.identify import identify
@@ -95,7 +95,7 @@ def consider(
 def _with_correction(model: HouseModel, rows: History, split_s: int) -> tuple[float, bytes]:
     """Error of a model with the correction learnt on the rows before the judged ones, and both packed."""
     before = rows.rows(0, int(np.searchsorted(rows.epoch_s, split_s)))
-    content = pack(model, learn(model, before, screen(before)[0], HORIZON_S))
+    content = pack(model, learn(model, before, screen(before)[0], HORIZON_S, PLANNED))
     return _error(*unpack(content), rows, split_s), content
 
 

@@ -18,7 +18,7 @@ from contracts.events.thermal import DynamicsIssued, ModelIdentified, StateEstim
 from contracts.events.weather import WeatherForecastIssued
 from contracts.thermal_model import HouseModel
 from services.thermal.core.content import pack, unpack
-from services.thermal.core.correction import Ridge, RoomLead, learn, look_back
+from services.thermal.core.correction import PLANNED, Ridge, RoomLead, learn, look_back
 from services.thermal.core.drive import drive_of
 from services.thermal.core.features import Cases, direct_features, issue_rows, physics_features
 from services.thermal.core.hindcast import run_filter
@@ -94,7 +94,8 @@ def log(history: History) -> list[Event]:
 def content() -> bytes:
     """Learnt elsewhere: another fortnight of the same people."""
     rows = remembered(lived(18)).history(wrong_house())
-    return pack(wrong_house(), learn(wrong_house(), rows, np.isfinite(rows.temperature_c), HORIZON_S))
+    usable = np.isfinite(rows.temperature_c)
+    return pack(wrong_house(), learn(wrong_house(), rows, usable, HORIZON_S, PLANNED))
 
 
 @pytest.fixture(scope="module")
@@ -179,8 +180,9 @@ def test_at_the_reference_heating_the_planner_sees_physics_and_correction(
         return answer
 
     monkeypatch.setattr("services.thermal.service.added_c", kept)
-    both = said(engine_with(model, content, True), log)[-1]
-    physics = said(engine_with(model, pack(model), False), log)[-1]
+    part = log[: len(log) // 3]
+    both = said(engine_with(model, content, True), part)[-1]
+    physics = said(engine_with(model, pack(model), False), part)[-1]
     assert physics.correction == "" and not any(room.corrected for room in physics.rooms.values())
     assert (both.issued, both.correction) == (physics.issued, APPLIED)
     assert all(room.corrected for room in both.rooms.values())
@@ -295,5 +297,5 @@ class TestContent:
 
 def short(room: RoomLead) -> RoomLead:
     """As if learnt without one of the features."""
-    ridge = room.direct
-    return replace(room, direct=Ridge(ridge.mean[1:], ridge.scale[1:], ridge.weight[1:]))
+    ridge = room.corrected
+    return replace(room, corrected=Ridge(ridge.mean[1:], ridge.scale[1:], ridge.weight[1:]))
