@@ -12,6 +12,7 @@ import pytest
 from chassis.models import FolderStore, ModelProblem, name_of, verified
 from contracts.envelope import Event
 from contracts.events.forecast import AccuracyScored, LeadScores
+from contracts.events.measurement import RoomSampled
 from contracts.events.system import ConfigLoaded, ModelChecked, ModelPromoted
 from contracts.site import SiteConfig
 from contracts.thermal_model import HouseModel, to_json
@@ -204,8 +205,9 @@ def blind_house() -> HouseModel:
 def test_a_house_model_takes_over_only_when_it_predicts_the_last_days_better(
     candidate: HouseModel, incumbent: HouseModel, better: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The judge alone: identification has tests of its own."""
+    """The judge of physics alone: identification and the correction have tests of their own."""
     found = Identification(candidate, (), {}, 900, 0, np.ones((0, 3), dtype=bool))
+    monkeypatch.setattr(thermal, "_with_correction", lambda *given: (np.inf, b""))
     monkeypatch.setattr(thermal, "identify", lambda *given, **named: found)
     history = simulate(true_house(), days=9)
     verdict = thermal.consider(history, remembered(history), incumbent, incumbent)
@@ -251,6 +253,22 @@ def test_a_correction_that_does_not_pay_is_left_out(monkeypatch: pytest.MonkeyPa
     verdict = judged(before, true_house(2), None, monkeypatch)
     assert verdict.content == thermal_content.pack(true_house(2)) and not verdict.better
     assert "its correction left out" in verdict.reason
+
+
+@pytest.mark.parametrize("depth", ["full", "light"])
+def test_only_a_full_training_of_the_rooms_puts_off_the_next(
+    depth: str, site: SiteConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded = ConfigLoaded(kind="site", content_hash=site.content_hash(), site=site)
+    past = read([make_event("system.config-loaded", "site", loaded, "operator")])
+    past.in_force["thermal"] = "a"
+    past.rooms.take(RoomSampled(room="living", time=START, temperature_c=20.0, relay_on=False))
+    found = Verdict(model_of(site), b"content", True, 0.2, 0.3, (), "better")
+    monkeypatch.setattr(thermal, "consider", lambda *given, **named: found)
+    promotion_made = train_house(past, {}, ["thermal"], depth)[0].promoted
+    assert promotion_made is not None
+    past.take(make_event("system.model-promoted", "thermal", promotion_made, "trainer", time=START))
+    assert (past.schedules["thermal"].full_s > 0) == (depth == "full")
 
 
 def test_prices_are_judged_without_those_that_were_published_later() -> None:
