@@ -22,7 +22,7 @@ from services.thermal.core.correction import PLANNED, Ridge, RoomLead, learn, lo
 from services.thermal.core.drive import drive_of
 from services.thermal.core.features import Cases, direct_features, issue_rows, physics_features
 from services.thermal.core.hindcast import run_filter
-from services.thermal.core.hindsight import APPLIED, TOO_SHORT, UNSETTLED, added_c
+from services.thermal.core.hindsight import APPLIED, TOO_SHORT, UNSETTLED, Track, added_c
 from services.thermal.core.history import History
 from services.thermal.core.memory import ROW_S, Ahead, Memory
 from services.thermal.service import BETWEEN_HOURS, MISSING, Thermal
@@ -72,12 +72,16 @@ def wire(history: History, weather_h: int = 6) -> Iterator[Event]:
 def engine_with(model: HouseModel, content: bytes, corrected: bool) -> Engine[Any]:
     engine = Engine(Thermal())
     engine.service.models = {name_of(content): content}
-    identified = ModelIdentified(
+    engine.service.fold(engine.state, identified(model, content, corrected))
+    return engine
+
+
+def identified(model: HouseModel, content: bytes, corrected: bool = True) -> Event:
+    data = ModelIdentified(
         time=datetime(2026, 1, 1, tzinfo=UTC), model=model, model_hash=name_of(content), method="t",
         corrected=corrected,
     )  # fmt: skip
-    engine.service.fold(engine.state, make_event("thermal.model-identified", "house", identified, "thermal"))
-    return engine
+    return make_event("thermal.model-identified", "house", data, "thermal")
 
 
 @pytest.fixture(scope="module")
@@ -253,6 +257,24 @@ def test_a_snapshot_goes_on_as_if_nothing_had_happened(log: list[Event], content
         decided += len(said_before)
     assert decided > 100
     assert dump(resumed.state) == dump(whole.state)
+
+
+def test_a_new_model_is_run_over_the_days_remembered(log: list[Event], content: bytes) -> None:
+    cut = len(log) // 4
+    engine = engine_with(wrong_house(), content, True)
+    for event in log[:cut]:
+        engine.handle(event)
+    new = pack(true_house(2), unpack(content)[1])
+    adopted = engine_with(true_house(2), new, True)  # nothing remembered yet
+    adopted.state = load(adopted.service.state_type, dump(engine.state))
+    adopted.service.fold(adopted.state, identified(true_house(2), new))
+    blank = Engine(adopted.service, adopted.state.model_copy(update={"track": Track()}, deep=True))
+    rest = log[cut : cut + 60]
+    found = said(adopted, rest)
+    assert found and found == said(blank, rest)
+    assert {d.correction for d in found} == {APPLIED}
+    assert adopted.state.track == blank.state.track
+    assert len(adopted.state.track.means) > 72
 
 
 def test_a_correction_that_vanished_is_named(log: list[Event], content: bytes) -> None:
