@@ -18,7 +18,7 @@ from contracts.events.forecast import AccuracyScored
 from contracts.events.system import ConfigLoaded, ModelChecked, ModelPromoted
 from contracts.events.thermal import ModelIdentified
 from contracts.site import SiteConfig
-from contracts.thermal_model import HouseModel, from_json, to_json
+from contracts.thermal_model import HouseModel
 from services.forecast.core.history import Record, place_of
 from services.forecast.core.monitor import decide_retraining
 from services.forecast.core.place import Place
@@ -27,8 +27,11 @@ from services.forecast.core.scores import Scores
 from services.forecast.retrain import REFRESHED
 from services.forecast.retrain import consider as consider_forecast
 from services.thermal.core import retrain as thermal
+from services.thermal.core.content import pack
+from services.thermal.core.content import unpack as thermal_content
 from services.thermal.core.from_site import model_of
-from services.thermal.core.recorded import Recorder
+from services.thermal.core.memory import Memory
+from services.thermal.core.recorded import KEEP_DAYS, Recorder
 from services.thermal.train import code_hash
 
 KINDS = ("thermal", "pv", "load", "price")
@@ -61,6 +64,7 @@ class Past:
     site: SiteConfig | None = None
     record: Record = field(default_factory=Record)
     rooms: Recorder = field(default_factory=Recorder)
+    memory: Memory = field(default_factory=lambda: Memory(keep_days=KEEP_DAYS))
     in_force: dict[str, str] = field(default_factory=dict)
     """Hash of the learnt model by kind."""
     house_model: HouseModel | None = None
@@ -89,6 +93,7 @@ class Past:
             kept[:] = [*kept[-1:], _day_ahead(data)]
         self.record.take(data, self.site, bounded=False)
         self.rooms.take(data)
+        self.memory.take(data)
 
 
 def read(events: Iterable[Event]) -> Past:
@@ -125,7 +130,7 @@ def train_house(
             if action == "none":
                 outcome = Outcome(kind, f"{kind}: left as it is: {why}")
             elif kind == "thermal":
-                outcome = _thermal(past, full)
+                outcome = _thermal(past, models, full)
             else:
                 outcome = _forecast(past, kind, models, full)
         except ValueError as error:
@@ -143,27 +148,33 @@ def _site(past: Past) -> SiteConfig:
     return past.site
 
 
-def _thermal(past: Past, full: bool) -> Outcome:
-    site = _site(past)
-    if not full and "thermal" not in past.in_force:
+def _thermal(past: Past, models: Mapping[str, bytes], full: bool) -> Outcome:
+    site, digest, learnt = _site(past), past.in_force.get("thermal"), None
+    if not full and digest is None:
         raise ValueError("there is no learnt model to refresh; train fully first")
     history, prior = past.rooms.history(site), model_of(site)
+    incumbent = past.house_model or prior
+    if digest is not None:
+        try:
+            model, found = thermal_content(verified(models, digest))
+            learnt = found if model == incumbent else None
+        except ValueError:
+            pass  # what cannot be read is not in use either
     verdict = thermal.consider(
-        history, prior, past.house_model or prior, full=full, code_version=code_hash()
+        history, past.memory, prior, incumbent, learnt, full=full, code_version=code_hash()
     )
     if not verdict.better:
         return Outcome("thermal", f"thermal: kept aside: {verdict.reason}")
-    content = to_json(verdict.candidate).encode()
     provenance = verdict.candidate.provenance
     until = provenance.trained_to_epoch_s or int(history.epoch_s[-1])
     promoted = ModelPromoted(
-        quantity="thermal", content_hash=name_of(content),
+        quantity="thermal", content_hash=name_of(verdict.content),
         method=provenance.method if full else f"{provenance.method}, {REFRESHED}",
         trained_until=datetime.fromtimestamp(until, UTC),
         score=round(verdict.candidate_mae_k, 4), metric="mean absolute error, K, 6 and 24 h ahead",
         reason=verdict.reason,
     )  # fmt: skip
-    return Outcome("thermal", f"thermal: promoted: {verdict.reason}", promoted, content)
+    return Outcome("thermal", f"thermal: promoted: {verdict.reason}", promoted, verdict.content)
 
 
 def _forecast(past: Past, kind: str, models: Mapping[str, bytes], full: bool) -> Outcome:
@@ -218,8 +229,8 @@ def _day_ahead(scored: AccuracyScored) -> Scores:
 def by_hand(kind: str, content: bytes) -> tuple[ModelPromoted, bytes]:
     """A promotion of a model file by a person, checked for what it is; raises ValueError."""
     if kind == "thermal":
-        model = from_json(content.decode())
-        content, method = to_json(model).encode(), model.provenance.method
+        model, correction = thermal_content(content.strip())
+        content, method = pack(model, correction), model.provenance.method
         until = model.provenance.trained_to_epoch_s or 0
     else:
         found = unpack(content, Place())

@@ -51,14 +51,14 @@ class Waiting(Optimizer):
         return super().decide(state, event)
 
 
-def prepared(history: float, days: float) -> tuple[Simulation, list[Event]]:
+def prepared(history: float, days: float, seed: int = SEED) -> tuple[Simulation, list[Event]]:
     """A house after its history, and its log; the weather and prices go on for `days`."""
     site, limits = config.load_site(), config.load_safety()
     scenario = default_scenario(days=history + days)
     wakes = scenario.start + dt.timedelta(days=history)
     log: list[Event] = []
     house = Simulation(
-        site, limits, scenario, SEED, log.append,
+        site, limits, scenario, seed, log.append,
         [Forecast(), Thermal(), Waiting(wakes), Dispatcher(),
          Safety(Signer(b"in-process simulation, no secret"[:32])), Historian()],
     )  # fmt: skip

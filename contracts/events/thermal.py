@@ -34,12 +34,17 @@ class StateEstimated(Record):
 
 
 class ModelIdentified(Record):
-    """The linear model that estimates and plans use from now on."""
+    """The linear model that estimates and plans use from now on.
+
+    `model_hash` names the promoted content: the model, and when `corrected` what was learnt of its
+    errors, too. That part is read from the store by this hash, not from the log.
+    """
 
     time: UtcTime
     model: HouseModel
     model_hash: str
     method: str
+    corrected: bool = False
 
 
 class StepGains(Record):
@@ -63,7 +68,8 @@ class RoomDynamics(Record):
     The drift holds the weather, the sun, the learnt disturbance and what lies behind the neighbours,
     at the trajectory that the last plan implies. `neighbours` holds by room and step length the
     kelvin that a kelvin of that room's air, at the start of a step, adds to (air, mass); without it
-    the drift holds the neighbours, too.
+    the drift holds the neighbours, too. `corrected` says that the drift also holds what the model
+    gets wrong again and again.
     """
 
     air_c: Celsius
@@ -72,14 +78,19 @@ class RoomDynamics(Record):
     drift_air_k: tuple[float, ...]
     drift_mass_k: tuple[float, ...]
     neighbours: dict[Name, dict[StepSeconds, tuple[float, float]]] = {}
+    corrected: bool = False
 
 
 class DynamicsIssued(Record):
-    """What the planner needs to know of the rooms: linear dynamics on ``contracts.grid``."""
+    """What the planner needs to know of the rooms: linear dynamics on ``contracts.grid``.
+
+    `correction` is empty when none came with the model, else ``applied`` or why physics stands alone.
+    """
 
     issued: UtcTime
     start: UtcTime
     step_s: tuple[StepSeconds, ...]
     rooms: dict[Name, RoomDynamics]
     model_hash: str
+    correction: str = ""
     because: tuple[str, ...] = ()

@@ -54,7 +54,9 @@ def day_ahead_runs(
         model, history, drive, first, rows_to_filter(correction, step, origins, first)
     )
     leads = range(1, day + 1)
-    added, half = correct_filtered(correction, model, history, drive, filtered, origins, leads)
+    added, half = correct_filtered(
+        correction, model, history, drive, filtered.rows, filtered.means, origins, leads
+    )
     runs = []
     for k, t in enumerate(origins.tolist()):
         ahead = slice(t, t + day)

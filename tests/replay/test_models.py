@@ -17,7 +17,6 @@ from contracts.events.plan import PlanComputed
 from contracts.events.system import ModelChecked, ModelPromoted
 from contracts.events.thermal import DynamicsIssued, ModelIdentified, StateEstimated
 from contracts.site import SiteConfig
-from contracts.thermal_model import content_hash, to_json
 from pems.inprocess import Simulation
 from pems.replay import replay
 from services.forecast.core.history import place_of
@@ -25,7 +24,11 @@ from services.forecast.core.pv import PvPredictor
 from services.forecast.core.registry import pack
 from services.forecast.core.series import Dataset, Series, weather_runs
 from services.forecast.service import Forecast
+from services.thermal.core.content import pack as pack_thermal
+from services.thermal.core.correction import Correction, lead_grid
 from services.thermal.core.from_site import model_of
+from services.thermal.core.hindsight import TOO_SHORT
+from services.thermal.core.memory import ROW_S
 from services.thermal.service import Thermal
 from twin.generate import default_scenario
 
@@ -54,6 +57,14 @@ def pv_model(site: SiteConfig, seed: int = 1) -> bytes:
     return pack(model)
 
 
+def thermal_content(site: SiteConfig) -> bytes:
+    """The house's model with another ground, and a correction that has learnt nothing yet."""
+    model = model_of(site).model_copy(update={"ground_temperature_c": 12.0})
+    leads = lead_grid(ROW_S, 2 * DAY_S)
+    nothing = tuple((None,) * len(model.rooms) for _ in leads)
+    return pack_thermal(model, Correction(ROW_S, leads, nothing))
+
+
 @pytest.fixture(scope="module")
 def run(site: SiteConfig, safety_limits: dict[str, Any]) -> tuple[list[Event], dict[str, bytes]]:
     """Three hours: models promoted after one, damaged and unknown ones in between."""
@@ -61,7 +72,7 @@ def run(site: SiteConfig, safety_limits: dict[str, Any]) -> tuple[list[Event], d
     models: dict[str, bytes] = {}
     scenario = default_scenario()
     house = Simulation(site, safety_limits, scenario, seed=7, sink=log.append, models=models)
-    thermal = to_json(model_of(site).model_copy(update={"ground_temperature_c": 12.0})).encode()
+    thermal = thermal_content(site)
     steps = {
         1: [("pv", pv_model(site), ""), ("thermal", thermal, "")],
         2: [
@@ -92,6 +103,7 @@ def test_forecasts_estimates_and_plans_name_the_model(run: tuple[list[Event], di
     assert last["pv"].method == "learnt PvPredictor"
     assert last["load"].model_hash == ""
     assert last["thermal.dynamics-issued"].model_hash == ours["thermal"]
+    assert last["thermal.dynamics-issued"].correction == TOO_SHORT
     assert last["thermal.state-estimated"].model_hash == ours["thermal"]
     assert last["plan.computed"].models == {"thermal": ours["thermal"], "pv": ours["pv"]}
 
@@ -160,7 +172,8 @@ def test_the_filter_keeps_what_it_knows_when_the_model_changes(
         engine.fold(event)
         if isinstance(event.data, ModelIdentified) and event.data.method == "test":
             assert engine.state.filter == before
-            assert engine.state.model_hash == content_hash(event.data.model)
+            assert engine.state.model_hash == event.data.model_hash
+            assert list(engine.service.needs(engine.state)) == [event.data.model_hash]
             break
         before = engine.state.filter
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import cast
@@ -28,11 +29,16 @@ from services.forecast.core.predictor import Predictor
 from services.forecast.core.registry import judge, pack
 from services.forecast.core.series import Dataset, Series
 from services.forecast.retrain import consider, refreshed
+from services.thermal.core import content as thermal_content
 from services.thermal.core import retrain as thermal
+from services.thermal.core.adapt import Adaptation
+from services.thermal.core.correction import Correction
 from services.thermal.core.from_site import model_of
+from services.thermal.core.history import History
 from services.thermal.core.identify import Identification
+from services.thermal.core.retrain import Verdict
 from tests.conftest import make_event
-from tests.unit.thermal.house import simulate, true_house
+from tests.unit.thermal.house import remembered, simulate, true_house
 
 START = datetime(2026, 1, 12, tzinfo=UTC)
 DAY_S = 86_400
@@ -230,12 +236,54 @@ def blind_house() -> HouseModel:
 def test_a_house_model_takes_over_only_when_it_predicts_the_last_days_better(
     candidate: HouseModel, incumbent: HouseModel, better: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The judge alone: identification has tests of its own."""
+    """The judge of physics alone: identification and the correction have tests of their own."""
     found = Identification(candidate, (), {}, 900, 0, np.ones((0, 3), dtype=bool))
+    monkeypatch.setattr(thermal, "_with_correction", lambda *given: (np.inf, b""))
     monkeypatch.setattr(thermal, "identify", lambda *given, **named: found)
-    verdict = thermal.consider(simulate(true_house(), days=9), incumbent, incumbent)
+    history = simulate(true_house(), days=9)
+    verdict = thermal.consider(history, remembered(history), incumbent, incumbent)
     assert verdict.better == better
     assert (verdict.candidate_mae_k < verdict.incumbent_mae_k) == better
+
+
+@pytest.fixture(scope="module")
+def lived_in() -> History:
+    """Fifteen days of people whose cooking no model knows."""
+    busy = tuple(600.0 if 18 <= hour < 22 else 60.0 for hour in range(24))
+    rooms = tuple(r.model_copy(update={"internal_gain_w": busy}) for r in true_house(2).rooms)
+    return simulate(true_house(2).model_copy(update={"rooms": rooms}), days=15, seed=4)
+
+
+def judged(
+    history: History, model: HouseModel, learnt: Correction | None, monkeypatch: pytest.MonkeyPatch
+) -> Verdict:
+    """A light training whose adaptation finds nothing: the correction alone is at stake."""
+    unchanged = Adaptation(model, False, 1.0, 1.0, ())
+    monkeypatch.setattr(thermal, "adapt", lambda *given, **named: unchanged)
+    return thermal.consider(history, remembered(history), model, model, learnt, full=False)
+
+
+def test_a_correction_that_pays_is_promoted_with_its_model(
+    lived_in: History, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    verdict = judged(lived_in, true_house(2), None, monkeypatch)
+    model, correction = thermal_content.unpack(verdict.content)
+    assert verdict.better and model == true_house(2) and correction is not None
+    assert verdict.candidate_mae_k < 0.9 * verdict.incumbent_mae_k
+    # the same once more, now in force: nothing is gained
+    again = judged(lived_in, model, correction, monkeypatch)
+    assert not again.better
+    assert again.incumbent_mae_k == verdict.candidate_mae_k
+
+
+def test_a_correction_that_does_not_pay_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Evenings used to be warmer than the model knows, until the days on which it is judged."""
+    history = simulate(true_house(2), days=15, seed=4)
+    evening = (history.epoch_s % DAY_S > 0.7 * DAY_S) & (np.arange(len(history.epoch_s)) < 12 * 96)
+    before = replace(history, temperature_c=history.temperature_c + 0.8 * evening[:, None])
+    verdict = judged(before, true_house(2), None, monkeypatch)
+    assert verdict.content == thermal_content.pack(true_house(2)) and not verdict.better
+    assert "its correction left out" in verdict.reason
 
 
 @pytest.mark.parametrize("depth", ["full", "light"])
@@ -246,7 +294,7 @@ def test_only_a_full_training_of_the_rooms_puts_off_the_next(
     past = read([make_event("system.config-loaded", "site", loaded, "operator")])
     past.in_force["thermal"] = "a"
     past.rooms.take(RoomSampled(room="living", time=START, temperature_c=20.0, relay_on=False))
-    found = thermal.Verdict(model_of(site), True, 0.2, 0.3, (), "better")
+    found = Verdict(model_of(site), b"content", True, 0.2, 0.3, (), "better")
     monkeypatch.setattr(thermal, "consider", lambda *given, **named: found)
     promotion_made = train_house(past, {}, ["thermal"], depth)[0].promoted
     assert promotion_made is not None

@@ -87,7 +87,9 @@ def backtest(
     baselines = _baselines(model, history, train_until_epoch_s, origins, leads)
     if correction is not None:
         baselines["physics"] = ours - truth
-        added, half = correct_filtered(correction, model, history, drive, filtered, origins, leads)
+        added, half = correct_filtered(
+            correction, model, history, drive, rows, filtered.means, origins, leads
+        )
         changed = np.isfinite(added)
         ours = np.where(changed, ours + added, ours)
         low, high = np.where(changed, ours - half, low), np.where(changed, ours + half, high)

@@ -23,15 +23,15 @@ from scipy.optimize import nnls
 from contracts.thermal_model import HouseModel
 from services.thermal.core.drive import Drive, drive_of
 from services.thermal.core.features import (
+    Cases,
     View,
     bank_leads,
     direct_features,
     issue_rows,
     physics_features,
-    same_time_yesterday,
     view_of,
 )
-from services.thermal.core.hindcast import Bank, Filtered, bank_of, free_runs
+from services.thermal.core.hindcast import Bank, free_runs, run_filter
 from services.thermal.core.history import History
 from services.thermal.core.task import season_weights
 
@@ -47,6 +47,10 @@ ROUNDS = 3
 MEMBERS = ("physics", "corrected", "direct", "persistence", "yesterday")
 LEARNT = (0.0, 0.5, 0.5, 0.0, 0.0)
 """Shares of the members when nothing but the two regressions is trusted."""
+ALL_MEMBERS = (0, 1, 2, 3, 4)
+PLANNED = (0, 1)
+"""Members that answer to heating as physics does. The others have taken the heating into account
+themselves, less than physics would: added to a plan that heats otherwise than expected they are wrong."""
 FOLDS = 4
 FEWEST = 48
 PRIOR_DAYS, TRUSTED_RUNS = 100.0, 100.0
@@ -91,10 +95,10 @@ def fit_ridge(features: Array, target: Array, weight: Array) -> Ridge:
 
 @dataclass(frozen=True)
 class RoomLead:
-    """One room at one lead: both regressions, weight by member, half width of the 90 % band in K."""
+    """One room at one lead: the regressions, weight by member, half width of the 90 % band in K."""
 
     corrected: Ridge
-    direct: Ridge
+    direct: Ridge | None
     weight: Array
     half_width_c: float
 
@@ -103,6 +107,7 @@ class RoomLead:
 class Correction:
     """By lead (rows of the grid it was learnt on) and room; None where too little was seen."""
 
+    step_s: int
     lead_rows: tuple[int, ...]
     leads: tuple[tuple[RoomLead | None, ...], ...]
 
@@ -114,30 +119,39 @@ def lead_grid(step_s: int, longest_s: int) -> tuple[int, ...]:
     return tuple(r for r in rows if r <= last)
 
 
+def first_origin(step_s: int) -> int:
+    """First row of a history from which a correction is learnt or used: two days after its start."""
+    return 2 * max(1, round(86400 / step_s))
+
+
 def learn(
-    model: HouseModel, history: History, usable: NDArray[np.bool_], longest_lead_s: int
-) -> Correction:
+    model: HouseModel, history: History, usable: NDArray[np.bool_], longest_lead_s: int,
+    members: tuple[int, ...] = ALL_MEMBERS,
+) -> Correction:  # fmt: skip
     """Learn from the forecasts that `model` would have issued along `history`.
 
     `history` must be complete in irradiance; `usable` (T, rooms) is False where a sample must not
-    teach. Rooms are learnt one by one, so that a spoilt one costs the others a feature only.
+    teach; `members` are the places in MEMBERS of those that are stacked. Rooms are learnt one by one,
+    so that a spoilt one costs the others a feature only.
     """
     masked = replace(history, temperature_c=np.where(usable, history.temperature_c, np.nan))
     step = history.step_s
     hour = max(1, round(3600 / step))
     grid = lead_grid(step, longest_lead_s)
-    origins = np.arange(2 * max(1, round(86400 / step)), len(history.epoch_s) - grid[0], hour)
+    origins = np.arange(first_origin(step), len(history.epoch_s) - grid[0], hour)
     drive = drive_of(model, masked)
-    issued = issue_rows(step, origins, longest_lead_s)
-    bank = bank_of(model, masked, drive, 0, issued, bank_leads(step, grid))
-    view = view_of(masked, bank, model.time_zone)
-    season = season_weights(masked)[:, None] * _settled(masked, drive.known)
+    rows = issue_rows(step, origins, longest_lead_s)
+    rows = rows[rows > 0]
+    means = run_filter(model, masked, drive, 0, rows).means
+    view = look_back(model, masked, drive, rows, means, grid)
+    season = season_weights(masked)[:, None] * settled(masked, drive.known)
     days_each = hour * step / 86400
     return Correction(
+        step,
         grid,
         tuple(
             tuple(
-                _learn_one(view, origins, lead, i, season, days_each)
+                _learn_one(view, origins, lead, i, season, days_each, members)
                 for i in range(len(model.rooms))
             )
             for lead in grid
@@ -145,7 +159,7 @@ def learn(
     )
 
 
-def _settled(history: History, known: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def settled(history: History, known: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """(T, rooms) where the last day's inputs are known and half of its temperatures: after a gap
     the filter has not found the room yet, and its errors are not those of the model."""
     day = max(1, round(86400 / history.step_s))
@@ -159,8 +173,9 @@ def _settled(history: History, known: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 
 def _learn_one(
-    view: View, origins: IntArray, lead: int, i: int, season: Array, days_each: float
-) -> RoomLead | None:
+    view: View, origins: IntArray, lead: int, i: int, season: Array, days_each: float,
+    members: tuple[int, ...],
+) -> RoomLead | None:  # fmt: skip
     rows = origins[origins + lead < len(season)]
     truth = view.history.temperature_c[rows + lead, i] - view.at(rows)[:, i]
     rows = rows[
@@ -170,14 +185,20 @@ def _learn_one(
         return None
     truth = view.history.temperature_c[rows + lead, i] - view.at(rows)[:, i]
     weight = season[rows, i]
-    tables = physics_features(view, rows, lead, i), direct_features(view, rows, lead, i)
-    physics = view.bank.at(rows, lead)[:, i] - view.at(rows)[:, i]
-    yesterday = same_time_yesterday(view, rows, lead)[:, i]
+    cases = Cases(view, rows, lead)
+    direct = MEMBERS.index("direct") in members
+    tables = physics_features(cases, i), direct_features(cases, i) if direct else None
+    physics = cases.ahead[:, i] - cases.now[:, i]
+    yesterday = cases.yesterday[:, i]
 
-    def fitted(kept: NDArray[np.bool_]) -> tuple[Ridge, Ridge]:
+    def of(kept: NDArray[np.bool_]) -> tuple[Array, Array | None]:
+        return tables[0][kept], None if tables[1] is None else tables[1][kept]
+
+    def fitted(kept: NDArray[np.bool_]) -> tuple[Ridge, Ridge | None]:
+        first, second = of(kept)
         return (
-            fit_ridge(tables[0][kept], (truth - physics)[kept], weight[kept]),
-            fit_ridge(tables[1][kept], truth[kept], weight[kept]),
+            fit_ridge(first, (truth - physics)[kept], weight[kept]),
+            None if second is None else fit_ridge(second, truth[kept], weight[kept]),
         )
 
     edges = np.linspace(rows[0], rows[-1] + 1, FOLDS + 1)
@@ -187,36 +208,39 @@ def _learn_one(
         kept = (rows + lead < first) | (rows >= last + lead)
         if inside.any() and kept.sum() >= FEWEST / 2:
             both = fitted(kept)
-            found = _members(
-                physics[inside], yesterday[inside], both, (tables[0][inside], tables[1][inside])
-            )
+            found = _members(physics[inside], yesterday[inside], both, of(inside))
             errors.append(np.column_stack([found - truth[inside, None], weight[inside]]))
     if not errors:
         return None
     unseen = np.vstack(errors)
     days = float(unseen[:, -1].sum()) * days_each
     runs = days * 86400 / (lead * view.history.step_s)
-    share = stack(unseen[:, :-1], unseen[:, -1], days, runs)
+    share = np.zeros(len(MEMBERS))
+    share[list(members)] = stack(unseen[:, list(members)], unseen[:, -1], days, runs, members)
     half = _quantile(np.abs(unseen[:, :-1] @ share), unseen[:, -1], runs)
     return RoomLead(*fitted(np.ones(len(rows), dtype=bool)), share, half)
 
 
 def _members(
-    physics: Array, yesterday: Array, both: tuple[Ridge, Ridge], tables: tuple[Array, Array]
-) -> Array:
-    """(origins, members) changes from now, in the order of MEMBERS; an unknown yesterday is now."""
+    physics: Array, yesterday: Array, both: tuple[Ridge, Ridge | None],
+    tables: tuple[Array, Array | None],
+) -> Array:  # fmt: skip
+    """(origins, members) changes from now, in the order of MEMBERS; an unknown yesterday is now, and
+    what is not stacked counts as none."""
     return np.column_stack(
         [
             physics,
             physics + both[0](tables[0]),
-            both[1](tables[1]),
+            both[1](tables[1]) if both[1] is not None and tables[1] is not None else 0.0 * physics,
             np.zeros(len(physics)),
             np.nan_to_num(yesterday),
         ]
     )
 
 
-def stack(errors: Array, weight: Array, days: float, runs: float) -> Array:
+def stack(
+    errors: Array, weight: Array, days: float, runs: float, members: tuple[int, ...] = ALL_MEMBERS
+) -> Array:
     """(members,) shares, 0 or more and 1 together, that minimise the squared held-out errors.
 
     They are drawn to a prior as if it had been seen best for PRIOR_DAYS days: shares by inverse
@@ -228,7 +252,8 @@ def stack(errors: Array, weight: Array, days: float, runs: float) -> Array:
     mean_square = np.maximum(np.diag(moment), 1e-8)
     learnt = runs / (runs + TRUSTED_RUNS)
     hedge = (1.0 / mean_square) / (1.0 / mean_square).sum()
-    prior = learnt * np.array(LEARNT) + (1.0 - learnt) * hedge
+    trusted = np.array(LEARNT)[list(members)]
+    prior = learnt * trusted / trusted.sum() + (1.0 - learnt) * hedge
     strength = PRIOR_DAYS / days * float(mean_square.min())
     upper = np.linalg.cholesky(moment + strength * np.eye(len(prior))).T
     target = np.linalg.solve(upper.T, strength * prior)
@@ -250,7 +275,7 @@ def _quantile(values: Array, weight: Array, runs: float) -> float:
 
 
 def correct(
-    correction: Correction, view: View, rows: IntArray, lead_rows: Sequence[int]
+    correction: Correction, view: View, rows: IntArray, lead_rows: Sequence[float]
 ) -> tuple[Array, Array]:
     """What to add to the physics forecasts from `rows`, and the half width of the 90 % band.
 
@@ -262,16 +287,19 @@ def correct(
     added = np.full((len(grid), len(rows), view.held_c.shape[1]), np.nan)
     half = np.full_like(added, np.nan)
     for n, lead in enumerate(grid):
-        physics = view.bank.at(rows, lead) - view.at(rows)
-        yesterday = same_time_yesterday(view, rows, lead)
+        cases = Cases(view, rows, lead)
+        physics = cases.ahead - cases.now
         for i, learnt in enumerate(correction.leads[n]):
             if learnt is None:
                 continue
             found = _members(
                 physics[:, i],
-                yesterday[:, i],
+                cases.yesterday[:, i],
                 (learnt.corrected, learnt.direct),
-                (physics_features(view, rows, lead, i), direct_features(view, rows, lead, i)),
+                (
+                    physics_features(cases, i),
+                    None if learnt.direct is None else direct_features(cases, i),
+                ),
             )
             added[n, :, i] = found @ learnt.weight - physics[:, i]
             half[n, :, i] = np.where(np.isfinite(added[n, :, i]), learnt.half_width_c, np.nan)
@@ -291,17 +319,31 @@ def rows_to_filter(
     return np.union1d(origins, issued[issued > first])
 
 
+def look_back(
+    model: HouseModel, history: History, drive: Drive, rows: IntArray, means: Array,
+    lead_rows: Sequence[int],
+) -> View:  # fmt: skip
+    """What the features of a correction at `lead_rows` are read from.
+
+    `means` are those of the filter's states at `rows`, `history` is complete in irradiance.
+    """
+    held = bank_leads(history.step_s, lead_rows)
+    bank = Bank(rows, held, free_runs(model, drive, history.step_s, rows, means, held))
+    return view_of(history, bank, model.time_zone)
+
+
 def correct_filtered(
-    correction: Correction, model: HouseModel, history: History, drive: Drive, filtered: Filtered,
-    origins: IntArray, lead_rows: Sequence[int],
+    correction: Correction, model: HouseModel, history: History, drive: Drive, rows: IntArray,
+    means: Array, origins: IntArray, lead_rows: Sequence[float],
 ) -> tuple[Array, Array]:  # fmt: skip
-    """As `correct`, from states at `rows_to_filter`; `history` must be complete in irradiance."""
-    held = bank_leads(history.step_s, correction.lead_rows)
-    bank = Bank(filtered.rows, held, free_runs(model, drive, history.step_s, filtered, held))
-    return correct(correction, view_of(history, bank, model.time_zone), origins, lead_rows)
+    """As `correct`, from the `means` of the filter's states at `rows_to_filter`."""
+    view = look_back(model, history, drive, rows, means, correction.lead_rows)
+    return correct(correction, view, origins, lead_rows)
 
 
-def _between(grid: Sequence[int], table: Array, lead_rows: Sequence[int], at_once: Array) -> Array:
+def _between(
+    grid: Sequence[int], table: Array, lead_rows: Sequence[float], at_once: Array
+) -> Array:
     """Linear interpolation along axis 0 from `at_once` at lead 0; constant after the grid."""
     leads, values = (0, *grid), np.concatenate([at_once[None], table])
     place = np.interp(lead_rows, leads, np.arange(len(leads)))

@@ -36,7 +36,7 @@ def drive_of(model: HouseModel, history: History) -> Drive:
     `known` is False where heating or outdoor temperature was missing beyond a short gap;
     `habit_air_w` is the air gain with metered gains replaced by their habit.
     """
-    longest = max(1, LONGEST_FILL_S // history.step_s)
+    longest = 0 if history.filled else max(1, LONGEST_FILL_S // history.step_s)
     outside = ends_mean(fill_short_gaps(history.outside_c, longest))
     known = np.isfinite(outside)
     outside = hold_last(outside)

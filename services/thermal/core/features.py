@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,12 +32,18 @@ INPUT_BLOCKS, SUN_BLOCKS = 8, 4
 
 @dataclass(frozen=True)
 class View:
-    """A history as the features read it: `held_c` (T, rooms) is held over two hours at most."""
+    """A history as the features read it: `held_c` (T, rooms) is held over two hours at most.
+
+    `total` and `count` (T + 1, inputs) are running sums of the inputs named in `inputs`: outdoor
+    temperature, ghi, dni, and the heating series.
+    """
 
     history: History
     bank: Bank
     held_c: Array
-    sums: dict[str, tuple[Array, Array]]
+    inputs: tuple[str, ...]
+    total: Array
+    count: Array
     hour: Array
 
     def rows_of(self, hours: float) -> int:
@@ -49,12 +56,12 @@ class View:
         found = self.held_c[np.clip(rows, 0, len(self.held_c) - 1)]
         return np.where(inside[:, None], found, np.nan)
 
-    def mean(self, name: str, first: IntArray, last: IntArray) -> Array:
-        """Mean of an input over rows first..last - 1, NaN where none is known."""
-        total, count = self.sums[name]
-        first, last = np.clip(first, 0, len(total) - 1), np.clip(last, 0, len(total) - 1)
-        number = count[last] - count[first]
-        return np.where(number > 0, (total[last] - total[first]) / np.maximum(number, 1.0), np.nan)
+    def means(self, first: IntArray, last: IntArray) -> Array:
+        """(len(first), inputs) means over rows first..last - 1, NaN where none is known."""
+        first, last = np.clip(first, 0, len(self.total) - 1), np.clip(last, 0, len(self.total) - 1)
+        number = self.count[last] - self.count[first]
+        known = (self.total[last] - self.total[first]) / np.maximum(number, 1.0)
+        return np.where(number > 0, known, np.nan)
 
 
 def view_of(history: History, bank: Bank, time_zone: str) -> View:
@@ -62,14 +69,19 @@ def view_of(history: History, bank: Bank, time_zone: str) -> View:
     assert history.ghi_w_m2 is not None and history.dni_w_m2 is not None
     series = {"outside": history.outside_c, "ghi": history.ghi_w_m2, "dni": history.dni_w_m2}
     series |= dict(history.heat_w)
-    sums = {}
-    for name, values in series.items():
-        finite = np.isfinite(values)
-        sums[name] = (
-            np.concatenate([[0.0], np.cumsum(np.where(finite, values, 0.0))]),
-            np.concatenate([[0.0], np.cumsum(finite)]),
-        )
-    return View(history, bank, held_temperatures(history), sums, hour_basis(time_zone, history.epoch_s))
+    # In steps of 1/1024 sums are exact: a mean is the same wherever the history begins.
+    values = np.round(np.column_stack(list(series.values())) * 1024.0) / 1024.0
+    finite = np.isfinite(values)
+    nothing = np.zeros((1, values.shape[1]))
+    return View(
+        history,
+        bank,
+        held_temperatures(history),
+        tuple(series),
+        np.concatenate([nothing, np.cumsum(np.where(finite, values, 0.0), axis=0)]),
+        np.concatenate([nothing, np.cumsum(finite, axis=0)]),
+        hour_basis(time_zone, history.epoch_s),
+    )
 
 
 def issue_rows(step_s: int, origins: IntArray, longest_lead_s: int) -> IntArray:
@@ -87,13 +99,6 @@ def bank_leads(step_s: int, leads: Sequence[int]) -> IntArray:
     return np.unique(np.array([*ages, *leads], dtype=np.int64))
 
 
-def earlier_days(view: View, rows: IntArray, lead: int) -> list[IntArray]:
-    """Origins on the seven last days whose forecasts for the same hours have come true."""
-    day = view.rows_of(24)
-    first = -(-lead // day)
-    return [rows - day * k for k in range(first, first + DAYS)]
-
-
 def _nanmean(stack: Array) -> Array:
     finite = np.isfinite(stack)
     count = finite.sum(axis=0)
@@ -106,65 +111,130 @@ def _recent_days(stack: Array) -> list[Array]:
     return [stack[0], _nanmean(stack[:3]), _nanmean(stack)]
 
 
-def same_time_yesterday(view: View, rows: IntArray, lead: int) -> Array:
-    """(len(rows), rooms) change from now to the newest known temperature of the target's hour."""
-    return view.at(earlier_days(view, rows, lead)[0] + lead) - view.at(rows)
+@dataclass(frozen=True)
+class Cases:
+    """Forecasts from `rows` for `lead` rows ahead, and what their features share over the rooms.
+
+    Temperatures and changes are (..., len(rows), rooms), inputs (blocks, len(rows), inputs).
+    """
+
+    view: View
+    rows: IntArray
+    lead: int
+
+    @cached_property
+    def now(self) -> Array:
+        """Temperatures at the origins."""
+        return self.view.at(self.rows)
+
+    @cached_property
+    def ahead(self) -> Array:
+        """What the physics model says."""
+        return self.view.bank.at(self.rows, self.lead)
+
+    @cached_property
+    def _earlier(self) -> list[tuple[Array, Array, Array]]:
+        """Temperatures at the origin and the target of forecasts on the seven last days that have
+        come true for the same hours, and those forecasts; newest first."""
+        day = self.view.rows_of(24)
+        first = -(-self.lead // day)
+        origins = [self.rows - day * k for k in range(first, first + DAYS)]
+        return [
+            (self.view.at(t), self.view.at(t + self.lead), self.view.bank.at(t, self.lead))
+            for t in origins
+        ]
+
+    @cached_property
+    def changes(self) -> Array:
+        """Of those days."""
+        return np.array([after - before for before, after, _ in self._earlier])
+
+    @cached_property
+    def errors(self) -> Array:
+        """Of those days' forecasts."""
+        return np.array([said - after for _, after, said in self._earlier])
+
+    @cached_property
+    def yesterday(self) -> Array:
+        """Change from now to the newest known temperature of the target's hour."""
+        return self._earlier[0][1] - self.now
+
+    @cached_property
+    def present_errors(self) -> Array:
+        """Of forecasts for now, issued ISSUED_HOURS ago."""
+        ages = [self.view.rows_of(hours) for hours in ISSUED_HOURS]
+        return np.array([self.view.bank.at(self.rows - age, age) - self.now for age in ages])
+
+    @cached_property
+    def lags(self) -> Array:
+        """Differences of earlier temperatures from now."""
+        return np.array([self.view.at(self.rows - self.view.rows_of(h)) - self.now for h in OWN_LAG_HOURS])
+
+    @cached_property
+    def present(self) -> Array:
+        """(len(rows), inputs) of the row that begins at the origin."""
+        return self.view.means(self.rows, self.rows + 1)
+
+    @cached_property
+    def past(self) -> Array:
+        """Means of the inputs over the last PAST_HOURS."""
+        ago = [self.rows - self.view.rows_of(hours) for hours in PAST_HOURS]
+        return np.array([self.view.means(first, self.rows) for first in ago])
+
+    def blocks(self, hours: float, most: int) -> Array:
+        """Means of the inputs over 0..lead cut into at most so many blocks, of so many hours at
+        least and of equal length (the last may be shorter)."""
+        length = max(self.view.rows_of(hours), -(-self.lead // most))
+        return np.array([
+            self.view.means(self.rows + first, self.rows + min(first + length, self.lead))
+            for first in range(0, self.lead, length)
+        ])  # fmt: skip
+
+    @cached_property
+    def heat_blocks(self) -> Array:
+        """Inputs ahead as the heating and the outdoor temperature are read."""
+        return self.blocks(3, INPUT_BLOCKS)
+
+    @cached_property
+    def sun_blocks(self) -> Array:
+        """Inputs ahead as the sun is read."""
+        return self.blocks(6, SUN_BLOCKS)
 
 
-def physics_features(view: View, rows: IntArray, lead: int, i: int) -> Array:
+def physics_features(cases: Cases, i: int) -> Array:
     """(len(rows), k) what bears on the error of the physics model in room i."""
-    now, ahead = view.at(rows), view.bank.at(rows, lead)
-    before = earlier_days(view, rows, lead)
-    changes = np.array([view.at(t + lead)[:, i] - view.at(t)[:, i] for t in before])
-    errors = np.array([view.bank.at(t, lead)[:, i] - view.at(t + lead)[:, i] for t in before])
+    now, ahead = cases.now, cases.ahead
     others = [j for j in range(now.shape[1]) if j != i]
-    columns = [ahead[:, i] - now[:, i], *_recent_days(changes), *_recent_days(errors)]
-    columns.append(same_time_yesterday(view, rows, lead)[:, i])
-    for hours in ISSUED_HOURS:
-        age = view.rows_of(hours)
-        columns.append(view.bank.at(rows - age, age)[:, i] - now[:, i])
+    columns = [ahead[:, i] - now[:, i], *_recent_days(cases.changes[..., i])]
+    columns += [*_recent_days(cases.errors[..., i]), cases.yesterday[:, i]]
+    columns += list(cases.present_errors[..., i])
     columns += [now[:, j] - now[:, i] for j in others]
     columns += [ahead[:, j] - now[:, j] for j in others]
-    return np.column_stack([*columns, view.hour[rows]])
+    return np.column_stack([*columns, cases.view.hour[cases.rows]])
 
 
-def direct_features(view: View, rows: IntArray, lead: int, i: int) -> Array:
+def direct_features(cases: Cases, i: int) -> Array:
     """(len(rows), k) what bears on the change of room i, without the physics model."""
-    now = view.at(rows)
+    now, view = cases.now, cases.view
     own = now[:, i]
-    before = earlier_days(view, rows, lead)[:3]
-    columns = [view.at(rows - view.rows_of(h))[:, i] - own for h in OWN_LAG_HOURS]
-    columns += [view.at(t + lead)[:, i] - view.at(t)[:, i] for t in before]
-    columns += [same_time_yesterday(view, rows, lead)[:, i], own]
-    columns += [now[:, j] - own for j in range(now.shape[1]) if j != i]
-    outside = view.mean("outside", rows, rows + 1)
-    columns.append(outside)
+    outside, ghi, dni = (view.inputs.index(name) for name in ("outside", "ghi", "dni"))
     heats = _heats(view, i)
-    for hours in PAST_HOURS:
-        ago = rows - view.rows_of(hours)
-        columns.append(view.mean("outside", ago, rows) - outside)
-        columns += [_sum(view, names, ago, rows) for names in heats]
-    for first, last in _blocks(lead, view.rows_of(3), INPUT_BLOCKS):
-        columns.append(view.mean("outside", rows + first, rows + last) - outside)
-        columns += [_sum(view, names, rows + first, rows + last) for names in heats]
-    for first, last in _blocks(lead, view.rows_of(6), SUN_BLOCKS):
-        columns += [view.mean(name, rows + first, rows + last) for name in ("ghi", "dni")]
-    return np.column_stack([*columns, view.hour[rows]])
+    columns = [*cases.lags[..., i], *cases.changes[:3, :, i], cases.yesterday[:, i], own]
+    columns += [now[:, j] - own for j in range(now.shape[1]) if j != i]
+    columns.append(cases.present[:, outside])
+    for block in (*cases.past, *cases.heat_blocks):
+        columns.append(block[:, outside] - cases.present[:, outside])
+        columns += [block[:, group].sum(axis=1) for group in heats]
+    for block in cases.sun_blocks:
+        columns += [block[:, ghi], block[:, dni]]
+    return np.column_stack([*columns, view.hour[cases.rows]])
 
 
-def _heats(view: View, i: int) -> list[tuple[str, ...]]:
-    """Series of the room's own heating, and those of all others together; only what exists."""
-    names = set(view.history.heat_w)
+def _heats(view: View, i: int) -> list[list[int]]:
+    """Inputs that are the room's own heating, and those of all others together; only what exists."""
+    names = sorted(view.history.heat_w)
     own = f"heat_{view.history.rooms[i]}"
-    groups = [tuple(sorted(names & {own})), tuple(sorted(names - {own}))]
+    groups = [
+        [view.inputs.index(name) for name in names if (name == own) == mine] for mine in (True, False)
+    ]
     return [group for group in groups if group]
-
-
-def _sum(view: View, names: tuple[str, ...], first: IntArray, last: IntArray) -> Array:
-    return np.asarray(sum(view.mean(name, first, last) for name in names))
-
-
-def _blocks(lead: int, shortest: int, most: int) -> list[tuple[int, int]]:
-    """The rows 0..lead cut into blocks of equal length (the last may be shorter)."""
-    length = max(shortest, -(-lead // most))
-    return [(first, min(first + length, lead)) for first in range(0, lead, length)]

@@ -28,6 +28,11 @@ class Filtered:
     states: tuple[FilterState, ...]
     innovation_ratio: Array
 
+    @property
+    def means(self) -> Array:
+        """(rows, states) the filter's means."""
+        return np.array([state.mean for state in self.states])
+
 
 def run_filter(
     model: HouseModel,
@@ -36,15 +41,17 @@ def run_filter(
     first: int,
     rows: IntArray,
     judged_from: int = 0,
+    state: FilterState | None = None,
 ) -> Filtered:
     """Filter along the history from row `first`, keeping the states at `rows` (sorted, after it).
 
-    Innovations count from row `judged_from`.
+    Innovations count from row `judged_from`. `state` is that at `first`, when it is known.
     """
     measured = history.temperature_c
-    state = initial_state(
-        model, int(history.epoch_s[first]), list(measured[first]), float(drive.outside_c[first])
-    )
+    if state is None:
+        state = initial_state(
+            model, int(history.epoch_s[first]), list(measured[first]), float(drive.outside_c[first])
+        )
     wanted = set(rows.tolist())
     kept = []
     total, count = np.zeros(len(model.rooms)), np.zeros(len(model.rooms))
@@ -74,10 +81,10 @@ def run_filter(
 
 
 def free_runs(
-    model: HouseModel, drive: Drive, step_s: int, filtered: Filtered, lead_rows: IntArray
+    model: HouseModel, drive: Drive, step_s: int, rows: IntArray, means: Array, lead_rows: IntArray
 ) -> Array:
-    """(rows, leads, rooms) temperatures predicted from every kept state; NaN past the end of the
-    inputs and where an input was unknown on the way."""
+    """(rows, leads, rooms) temperatures predicted from the `means` of states at `rows`; NaN past
+    the end of the inputs and where an input was unknown on the way."""
     dynamics = discretise(model, step_s)
     steps, rooms = drive.heat_w.shape
     inputs = np.empty((steps, FIRST_ROOM_INPUT + 3 * rooms))
@@ -88,18 +95,17 @@ def free_runs(
     unknown = np.concatenate([[0], np.cumsum(~drive.known)])
     bias = np.array([room.sensor_bias_c for room in model.rooms])
     air = dynamics.layout.air
-    result = np.full((len(filtered.rows), len(lead_rows), rooms), np.nan)
+    result = np.full((len(rows), len(lead_rows), rooms), np.nan)
     place = {int(lead): n for n, lead in enumerate(lead_rows)}
     transposed = np.ascontiguousarray(dynamics.A.T)
-    for begin in range(0, len(filtered.rows), CHUNK):
+    for begin in range(0, len(rows), CHUNK):
         part = slice(begin, begin + CHUNK)
-        rows = filtered.rows[part]
-        current = np.array([state.mean for state in filtered.states[part]])
+        origins, current = rows[part], means[part]
         for h in range(1, int(max(lead_rows)) + 1):
-            current = current @ transposed + driven[np.minimum(rows + h - 1, steps - 1)]
+            current = current @ transposed + driven[np.minimum(origins + h - 1, steps - 1)]
             if h in place:
-                end = rows + h
-                good = (end <= steps) & (unknown[np.minimum(end, steps)] == unknown[rows])
+                end = origins + h
+                good = (end <= steps) & (unknown[np.minimum(end, steps)] == unknown[origins])
                 result[part, place[h]] = np.where(good[:, None], current[:, air] + bias, np.nan)
     return result
 
@@ -117,17 +123,3 @@ class Bank:
         place = np.clip(np.searchsorted(self.rows, rows), 0, len(self.rows) - 1)
         found = self.mean_c[place, int(np.searchsorted(self.lead_rows, lead))]
         return np.where((self.rows[place] == rows)[:, None], found, np.nan)
-
-
-def bank_of(
-    model: HouseModel,
-    history: History,
-    drive: Drive,
-    first: int,
-    rows: IntArray,
-    lead_rows: IntArray,
-) -> Bank:
-    """Forecasts of `model` from `rows`, its filter started at row `first`."""
-    rows = rows[rows > first]
-    filtered = run_filter(model, history, drive, first, rows)
-    return Bank(rows, lead_rows, free_runs(model, drive, history.step_s, filtered, lead_rows))

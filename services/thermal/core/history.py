@@ -41,7 +41,8 @@ class History:
     `temperature_c` (T, rooms); `outside_c` (T,); `heat_w` by series name (`heat_<room>` or
     `heat`); `metered_w` other measured gains; irradiance and wind optional. NaN where missing.
     `ghi_is_estimated` is True when no irradiance was recorded and the daily range of the outdoor
-    temperature stands in.
+    temperature stands in. `filled` is True when what could be known at the time stands in every gap
+    already: the rest is unknown, and nothing is filled from what came later.
     """
 
     epoch_s: IntArray
@@ -56,6 +57,7 @@ class History:
     dhi_w_m2: Array | None = None
     wind_m_s: Array | None = None
     ghi_is_estimated: bool = False
+    filled: bool = False
 
     def __post_init__(self) -> None:
         steps = len(self.epoch_s)

@@ -38,13 +38,15 @@ class RoomView:
 
 
 def room_views(
-    model: HouseModel, state: FilterState, forecast: Forecast, step_s: Sequence[int]
+    model: HouseModel, state: FilterState, forecast: Forecast, step_s: Sequence[int], added_c: Array
 ) -> tuple[RoomView, ...]:
     """Cut the coupled house into rooms.
 
     Parameters
     ----------
     forecast : inputs and reference heating, one row per step of ``step_s`` (seconds)
+    added_c : (steps, rooms) what is to be added to the air at the end of each step, K; the masses
+        follow that air as the model says
     """
     layout = layout_of(model)
     matrices = planner_matrices(model, state, forecast, step_s)
@@ -53,8 +55,12 @@ def room_views(
     steps = len(step_s)
     full = np.empty((steps + 1, layout.size))
     full[0] = matrices.start
+    shift = np.zeros_like(full)
     for k in range(steps):
         full[k + 1] = matrices.A[k] @ full[k] + matrices.B[k] @ used[k] + matrices.d[k]
+        shift[k + 1] = matrices.A[k] @ shift[k]
+        shift[k + 1, layout.air] = added_c[k]
+    full += shift
     names = [room.name for room in model.rooms]
     neighbours: dict[str, list[str]] = {name: [] for name in names}
     for coupling in model.couplings:

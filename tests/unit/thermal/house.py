@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from datetime import UTC, datetime
 from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
+from contracts.base import Record
+from contracts.events.measurement import OutdoorSampled, RoomSampled, SweepCompleted
 from contracts.thermal_model import (
     Coupling,
     HeatShare,
@@ -18,6 +22,7 @@ from contracts.thermal_model import (
 from services.thermal.core.discretise import discretise
 from services.thermal.core.gains import gains_by_room, heat_by_room
 from services.thermal.core.history import History
+from services.thermal.core.memory import Memory
 from services.thermal.core.solar import clear_sky_ghi, sun_path
 
 START = 1_736_121_600  # 2025-01-06 00:00 UTC, a Monday
@@ -118,3 +123,31 @@ def simulate(
         heat_w={f"heat_{r.name}": heat[:, i] for i, r in enumerate(model.rooms)},
         ghi_w_m2=ghi,
     )
+
+
+def told(history: History) -> Iterator[Record]:
+    """What the gateway would have said of a history: a sweep a row; relays are on or off for a row."""
+    for t, epoch in enumerate(history.epoch_s.tolist()):
+        at = datetime.fromtimestamp(epoch, UTC)
+        for i, room in enumerate(history.rooms):
+            heat = float(history.heat_w[f"heat_{room}"][t])
+            value = float(history.temperature_c[t, i])
+            yield RoomSampled(
+                room=room, time=at, temperature_c=None if np.isnan(value) else value,
+                relay_on=None if np.isnan(heat) else heat > 0.0,
+            )  # fmt: skip
+        assert history.ghi_w_m2 is not None
+        outside, ghi = float(history.outside_c[t]), float(history.ghi_w_m2[max(t - 1, 0)])
+        yield OutdoorSampled(
+            time=at, temperature_c=None if np.isnan(outside) else outside,
+            ghi_w_m2=None if np.isnan(ghi) else ghi,
+        )  # fmt: skip
+        yield SweepCompleted(time=at)
+
+
+def remembered(history: History, keep_days: int = 90) -> Memory:
+    """The memory of a house that lived a history."""
+    memory = Memory(keep_days=keep_days)
+    for data in told(history):
+        memory.take(data)
+    return memory

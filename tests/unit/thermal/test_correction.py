@@ -9,17 +9,16 @@ import pytest
 
 from contracts.thermal_model import HouseModel
 from services.thermal.core.backtest import Backtest, backtest
-from services.thermal.core.correction import Correction, correct, lead_grid, learn, stack
+from services.thermal.core.correction import Correction, correct, lead_grid, learn, look_back, stack
 from services.thermal.core.drive import drive_of
 from services.thermal.core.features import (
+    Cases,
     View,
-    bank_leads,
     direct_features,
     issue_rows,
     physics_features,
-    view_of,
 )
-from services.thermal.core.hindcast import bank_of
+from services.thermal.core.hindcast import run_filter
 from services.thermal.core.history import History, with_irradiance
 from tests.unit.thermal.house import LATITUDE, LONGITUDE, simulate, true_house
 
@@ -68,10 +67,9 @@ def look(history: History, origins: np.ndarray) -> View:
     """A view with the forecasts that correcting from `origins` needs."""
     model = wrong_house()
     rows = issue_rows(STEP, origins, LEADS[-1])
-    leads = bank_leads(STEP, lead_grid(STEP, LEADS[-1]))
-    return view_of(
-        history, bank_of(model, history, drive_of(model, history), 0, rows, leads), "UTC"
-    )
+    drive = drive_of(model, history)
+    means = run_filter(model, history, drive, 0, rows).means
+    return look_back(model, history, drive, rows, means, lead_grid(STEP, LEADS[-1]))
 
 
 def test_habits_that_physics_does_not_know_are_learnt(history: History, learnt: Correction) -> None:
@@ -95,7 +93,7 @@ def test_only_the_past_is_read(history: History) -> None:
     for lead in (4, 24, 96):
         for features in (physics_features, direct_features):
             assert np.array_equal(
-                features(before, t, lead, 0), features(after, t, lead, 0), equal_nan=True
+                features(Cases(before, t, lead), 0), features(Cases(after, t, lead), 0), equal_nan=True
             )
 
 

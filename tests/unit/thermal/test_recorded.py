@@ -19,7 +19,7 @@ from contracts.site import SiteConfig
 from contracts.thermal_model import Provenance, to_json
 from services.thermal.core.from_site import model_of
 from services.thermal.core.recorded import Recorder
-from services.thermal.service import Thermal, _fits, _ghi_w_m2, _outside_c
+from services.thermal.service import Thermal, _fits
 from tests.conftest import make_event
 
 START = datetime(2026, 1, 12, 12, 0, tzinfo=UTC)
@@ -124,19 +124,20 @@ class TestMissingInput:
         engine = self.engine(site)
         state = engine.state
         model, noon = state.model, START
-        clear = _ghi_w_m2(state, model, noon, 300)
+        intake = state.memory.intake
+        clear = intake.ghi_of_step(model, noon, 300)
         assert clear > 50.0  # half of a clear winter noon, not darkness
         outdoor = OutdoorSampled(time=START - timedelta(hours=2), temperature_c=-9.0, ghi_w_m2=None)
         self.fold(engine, make_event("measurement.outdoor.sampled", "outdoor", outdoor, "gateway"))
-        assert _outside_c(state, START) == -9.0
+        assert intake.outside_c(START) == -9.0
         run = WeatherForecastIssued(
             issued=START, start=START - timedelta(hours=1), step_s=3_600, source="test",
             temperature_c=(1.0, 2.0), ghi_w_m2=(120.0, 130.0),
         )  # fmt: skip
         self.fold(engine, make_event("weather.forecast-issued", "site", run, "gateway"))
-        assert _outside_c(state, START) == 2.0
-        assert _ghi_w_m2(state, model, noon, 300) == 120.0
-        assert _outside_c(state, START - timedelta(hours=1, minutes=30)) == -9.0
+        assert intake.outside_c(START) == 2.0
+        assert intake.ghi_of_step(model, noon, 300) == 120.0
+        assert intake.outside_c(START - timedelta(hours=1, minutes=30)) == -9.0
 
     def test_a_late_sample_counts_less(self, site: SiteConfig) -> None:
         spread = []

@@ -1,0 +1,145 @@
+"""The hour's dynamics on the planner's grid, from the model, the weather forecast and the last plan."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import accumulate
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel
+
+from contracts import grid
+from contracts.events.plan import PlanComputed
+from contracts.events.thermal import RoomDynamics, StepGains
+from contracts.events.weather import WeatherForecastIssued
+from contracts.thermal_model import HouseModel
+from services.thermal.core.filter import FilterState
+from services.thermal.core.gains import gains_by_room
+from services.thermal.core.memory import ROW_S, Ahead
+from services.thermal.core.planner_view import room_views
+from services.thermal.core.predict import Forecast
+
+Array = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+
+REFERENCE_DUTY = 0.3
+"""Heating assumed beyond any plan, for the neighbours' influence only."""
+HORIZON_S = sum(grid.STEPS_S)
+
+
+class Planned(BaseModel):
+    """Relay shares by room and step of the last plan, from `start`."""
+
+    start: datetime | None = None
+    step_s: tuple[int, ...] = ()
+    duty: dict[str, tuple[float, ...]] = {}
+
+    @classmethod
+    def of(cls, computed: PlanComputed) -> Planned:
+        """Keep of a plan what the rooms' dynamics are laid around."""
+        plan = computed.plan
+        return cls(
+            start=plan.start, step_s=tuple(plan.step_s),
+            duty={room.name: tuple(room.relay) for room in plan.rooms},
+        )  # fmt: skip
+
+    def at(self, model: HouseModel, begins: IntArray) -> Array:
+        """(len(begins), rooms) shares planned for steps that begin there; REFERENCE_DUTY beyond."""
+        duty = np.full((len(begins), len(model.rooms)), REFERENCE_DUTY)
+        if self.start is not None:
+            ends = int(self.start.timestamp()) + np.cumsum(self.step_s)
+            index = np.searchsorted(ends, begins, side="right")
+            inside = index < len(ends)
+            for i, room in enumerate(model.rooms):
+                planned = np.array(self.duty.get(room.name, ()))
+                if planned.size:
+                    duty[inside, i] = planned[index[inside]]
+        return duty
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """The weather forecast and the last plan: what the rooms are expected to meet."""
+
+    weather: WeatherForecastIssued
+    planned: Planned
+
+    @property
+    def complete(self) -> bool:
+        """Whether the run says anything of both temperature and irradiance."""
+        return all(
+            any(v is not None for v in values)
+            for values in (self.weather.temperature_c, self.weather.ghi_w_m2)
+        )
+
+    def series(self, values: Sequence[float | None], at_s: Array) -> Array:
+        """A forecast's values, linear between the middles of its steps, at epoch seconds."""
+        run = self.weather
+        known = [(i, v) for i, v in enumerate(values) if v is not None]
+        middles = [int(run.start.timestamp()) + (i + 0.5) * run.step_s for i, _ in known]
+        found: Array = np.interp(at_s, middles, np.array([v for _, v in known], dtype=np.float64))
+        return found
+
+    def forecast(self, model: HouseModel, start: datetime) -> Forecast:
+        """Inputs and reference heating on the planner's grid."""
+        steps = grid.STEPS_S
+        begins = np.array([0, *accumulate(steps)][:-1]) + int(start.timestamp())
+        middles = np.asarray(begins + np.array(steps) / 2, dtype=np.float64)
+        ghi = self.series(self.weather.ghi_w_m2, middles)
+        air = np.empty((len(steps), len(model.rooms)))
+        mass = np.empty_like(air)
+        for seconds in sorted(set(steps)):
+            rows = np.array([s == seconds for s in steps])
+            air[rows], mass[rows] = gains_by_room(model, begins[rows], seconds, ghi_w_m2=ghi[rows])
+        power = np.array([room.heater_power_w for room in model.rooms])
+        heat = self.planned.at(model, begins) * power
+        return Forecast(self.series(self.weather.temperature_c, middles), heat, air, mass)
+
+    def ahead(self, model: HouseModel, start: datetime) -> Ahead:
+        """The same inputs in the memory's rows; one more row, for the weather at the end of the last."""
+        begins = int(start.timestamp()) + np.arange(0, HORIZON_S + ROW_S, ROW_S, dtype=np.int64)
+        halves = [self.planned.at(model, begins + s) for s in range(0, ROW_S, grid.QUARTER_S)]
+        return Ahead(
+            self.series(self.weather.temperature_c, begins.astype(np.float64)),
+            self.series(self.weather.ghi_w_m2, np.asarray(begins + ROW_S / 2, dtype=np.float64)),
+            np.mean(halves, axis=0),
+        )
+
+
+def lead_s() -> list[int]:
+    """Seconds from the start to the end of each step of the planner's grid."""
+    return list(accumulate(grid.STEPS_S))
+
+
+def room_dynamics(
+    model: HouseModel, state: FilterState, forecast: Forecast, added_c: Array | None
+) -> Mapping[str, RoomDynamics]:
+    """Each room on the planner's grid; `added_c` (steps, rooms) as in `room_views`, NaN where none."""
+    found = np.full(forecast.heat_w.shape, np.nan) if added_c is None else added_c
+    views = room_views(model, state, forecast, grid.STEPS_S, np.nan_to_num(found))
+    corrected = np.atleast_1d(np.isfinite(found).all(axis=0)).tolist()
+    return {
+        view.room: RoomDynamics(
+            air_c=round(view.start_c[0], 3),
+            mass_c=round(view.start_c[1], 3),
+            gains={
+                seconds: StepGains(
+                    air_air=float(block[0, 0]), mass_air=float(block[0, 1]),
+                    air_mass=float(block[1, 0]), mass_mass=float(block[1, 1]),
+                    heat_air=float(heat_gain[0]), heat_mass=float(heat_gain[1]),
+                )
+                for seconds, (block, heat_gain) in view.gains.items()
+            },
+            drift_air_k=tuple(np.round(view.drift_k[:, 0], 5).tolist()),
+            drift_mass_k=tuple(np.round(view.drift_k[:, 1], 5).tolist()),
+            neighbours={
+                other: {seconds: (float(gain[0]), float(gain[1])) for seconds, gain in felt.items()}
+                for other, felt in view.neighbours.items()
+            },
+            corrected=used,
+        )
+        for view, used in zip(views, corrected, strict=True)
+    }  # fmt: skip
