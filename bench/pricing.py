@@ -15,7 +15,6 @@ from collections.abc import Callable
 import numpy as np
 
 from services.optimizer.core.pricing import (
-    Corridor,
     RoomPriced,
     RoomPricing,
     Scratch,
@@ -139,17 +138,6 @@ def main() -> None:
         measure(
             f"one node, gap wanted {100 * gap:.2f} %",
             lambda seed, gap=gap: price_room(*rooms[seed], gap_fraction=gap, scratch=scratch),
-        )
-    for change in (0.0005, 0.002, 0.02):
-        known: list[tuple[Corridor | None, np.ndarray]] = []
-        for seed, (room, price) in enumerate(rooms):
-            other = price + np.random.default_rng(seed).normal(0.0, change, price.size)
-            known.append((price_room(room, other).corridor, price))
-        measure(
-            f"  warm, prices moved {change:.4f} EUR/kWh",
-            lambda seed, known=known: price_room(
-                rooms[seed][0], known[seed][1], corridor=known[seed][0], scratch=scratch
-            ),
         )
     for steps, step_h in ((48, 1.0), (96, 0.5), (576, 1.0 / 12.0)):
         other_rooms = [one_node_room(seed, steps, step_h) for seed in range(ROOMS)]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from services.optimizer.core.cells.room import CellRoom
 from services.optimizer.core.house import House, RoomArrays, terminal_cost
 from services.optimizer.core.pricing import RoomPricing, Scratch, price_room
-from services.optimizer.core.trajectories import RoomDynamics
+from services.optimizer.core.trajectories import PaddedRoom
 
 Floats = NDArray[np.float64]
 Relay = NDArray[np.int64]
@@ -48,7 +48,7 @@ class RoomPricer:
         self.steps = steps
         self.whole = steps == house.steps
         self.cells = CellRoom(room, steps, reach[0][:, 0], reach[1][:, 0])
-        self.dynamics = RoomDynamics.of(room, steps)
+        self.dynamics = PaddedRoom.of(room, steps)
         self.drift = np.ascontiguousarray(room.drift_k[:steps, 0])
         self.churn = (room.churn_cost_on_eur - room.churn_cost_off_eur)[:steps]
         self.churn_base_eur = float(room.churn_cost_off_eur[:steps].sum())

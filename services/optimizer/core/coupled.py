@@ -16,7 +16,7 @@ from services.optimizer.core.cells import kernel, two_node
 from services.optimizer.core.cells.room import CellRoom
 from services.optimizer.core.columns import Column, Relay, column_cost
 from services.optimizer.core.house import House
-from services.optimizer.core.trajectories import RoomDynamics
+from services.optimizer.core.trajectories import PaddedRoom
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -77,7 +77,7 @@ class CoupledPricer:
         self.linear = np.ascontiguousarray(neighbour_linear(house, prices, steps)[index])
         self.churn = (room.churn_cost_on_eur - room.churn_cost_off_eur)[:steps]
         self.churn_base_eur = float(room.churn_cost_off_eur[:steps].sum())
-        self.alone = RoomDynamics.of(room, steps)
+        self.alone = PaddedRoom.of(room, steps)
         self.frozen = self.alone
         self.reference = np.zeros((steps + 1, 2))
         self.linear_base_eur = 0.0

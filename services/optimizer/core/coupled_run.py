@@ -15,7 +15,7 @@ from services.optimizer.core.lp_rung import BIASES, Relaxation, place, solve_rel
 from services.optimizer.core.master import Master, Prices
 from services.optimizer.core.room_rows import temperature_limits
 from services.optimizer.core.rounding import round_relays
-from services.optimizer.core.trajectories import JointDynamics
+from services.optimizer.core.trajectories import PaddedHouse
 
 Floats = NDArray[np.float64]
 
@@ -44,7 +44,7 @@ class CoupledRun:
     def __init__(self, house: House, warm: WarmColumns | None = None) -> None:
         self.house = house
         self.steps = relay_steps(house)
-        self.joint = JointDynamics.of(house)
+        self.joint = PaddedHouse.of(house)
         self.relaxation = solve_relaxation(house)
         self.prices = heat_prices(house, self.relaxation)
         self.master = Master(house, self.steps)

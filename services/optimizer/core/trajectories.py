@@ -69,7 +69,7 @@ def simulate_house(
 
 
 @dataclass(frozen=True)
-class RoomDynamics:
+class PaddedRoom:
     """One room padded to two nodes: transition (steps, 2, 2), heat and drift (steps, 2), start."""
 
     transition: Floats
@@ -78,7 +78,7 @@ class RoomDynamics:
     start: Floats
 
     @classmethod
-    def of(cls, room: RoomArrays, steps: int) -> RoomDynamics:
+    def of(cls, room: RoomArrays, steps: int) -> PaddedRoom:
         """The first `steps` steps of a room."""
         nodes = room.nodes
         transition, start = np.zeros((steps, 2, 2)), np.zeros(2)
@@ -97,10 +97,10 @@ class RoomDynamics:
 
 
 @dataclass(frozen=True)
-class JointDynamics:
+class PaddedHouse:
     """All rooms and what they feel of each other: links (room, other, gain (steps, 2))."""
 
-    rooms: tuple[RoomDynamics, ...]
+    rooms: tuple[PaddedRoom, ...]
     transition: Floats
     heat: Floats
     drift: Floats
@@ -110,10 +110,10 @@ class JointDynamics:
     link_gain: Floats
 
     @classmethod
-    def of(cls, house: House) -> JointDynamics:
+    def of(cls, house: House) -> PaddedHouse:
         """Pad the rooms of `house`."""
         steps = house.steps
-        rooms = tuple(RoomDynamics.of(room, steps) for room in house.rooms)
+        rooms = tuple(PaddedRoom.of(room, steps) for room in house.rooms)
         links: list[tuple[int, int, Floats]] = []
         for room in house.rooms:
             for other, gain in room.neighbour_gain.items():
@@ -148,5 +148,5 @@ class JointDynamics:
 
 def simulate(house: House, relays: Floats) -> list[Floats]:
     """Temperatures (steps + 1, nodes) of every room under `relays` (rooms, steps)."""
-    tracks = JointDynamics.of(house).simulate(np.asarray(relays, dtype=np.float64))
+    tracks = PaddedHouse.of(house).simulate(np.asarray(relays, dtype=np.float64))
     return [tracks[room.index, :, : room.nodes] for room in house.rooms]

@@ -3,15 +3,14 @@
 The subproblem of the planner's column generation; README.md says how and why it holds.
 """
 
-from .one_node_price import price_room, price_rooms
-from .room import Corridor, RoomPriced, RoomPricing
+from .one_node_price import price_room
+from .room import RoomPriced, RoomPricing
 from .schedules import is_feasible
 from .scratch import Scratch
 from .two_node_price import price_room_two_node
 from .two_node_room import TwoNodeRoomPricing, split_modes
 
 __all__ = [
-    "Corridor",
     "RoomPriced",
     "RoomPricing",
     "Scratch",
@@ -19,6 +18,5 @@ __all__ = [
     "is_feasible",
     "price_room",
     "price_room_two_node",
-    "price_rooms",
     "split_modes",
 ]

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from . import labels, layout, one_node, schedules, search
-from .room import Corridor, FloatArray, IntArray, RoomPriced, RoomPricing, terminal_as_cost
+from .room import FloatArray, IntArray, RoomPriced, RoomPricing, terminal_as_cost
 from .scratch import Scratch
 from .search import Level, Search, checked_price, levels_before_judging
 
@@ -24,7 +22,6 @@ def price_room(
     *,
     gap_fraction: float = 5e-4,
     max_nodes: int = 4_000_000,
-    corridor: Corridor | None = None,
     scratch: Scratch | None = None,
 ) -> RoomPriced:
     """Find a near-optimal relay schedule and a true lower bound on the best one.
@@ -37,51 +34,18 @@ def price_room(
             spending (the larger of its cost and its energy bill, each without sign).
         max_nodes: do not begin a level that would take the grid nodes evaluated beyond this count
             (the first level is always done).
-        corridor: from the last pricing of the same room: its schedule is the first incumbent, and
-            its temperatures are refined without searching for them again. Pays while prices
-            change by a few per cent.
         scratch: working memory to use again (twice as fast); one a thread.
 
     Returns:
         The schedule, its exact cost, the bound, the temperatures.
 
     Raises:
-        ValueError: prices of the wrong length or not finite, or a corridor of another horizon.
+        ValueError: prices of the wrong length or not finite.
     """
     price = checked_price(price_eur_per_kwh_on, room.decay.size)
-    work = _OneNodeSearch(room, price, corridor, scratch)
+    work = _OneNodeSearch(room, price, scratch)
     work.refine(gap_fraction, max_nodes)
     return work.result()
-
-
-def price_rooms(
-    rooms: Sequence[RoomPricing],
-    prices_eur_per_kwh_on: Sequence[FloatArray] | FloatArray,
-    *,
-    gap_fraction: float = 5e-4,
-    max_nodes: int = 4_000_000,
-    corridors: Sequence[Corridor | None] | None = None,
-    scratch: Scratch | None = None,
-) -> list[RoomPriced]:
-    """Price several rooms one after the other with the same working memory.
-
-    `prices_eur_per_kwh_on` is one vector for all, or one a room; the rest as in `price_room`.
-    """
-    vectors = np.asarray(prices_eur_per_kwh_on, dtype=np.float64)
-    vectors = np.broadcast_to(vectors, (len(rooms), vectors.shape[-1]))
-    known = [None] * len(rooms) if corridors is None else corridors
-    memory = Scratch() if scratch is None else scratch
-    return [
-        price_room(
-            room,
-            price,
-            gap_fraction=gap_fraction,
-            max_nodes=max_nodes,
-            corridor=corridor,
-            scratch=memory,
-        )
-        for room, price, corridor in zip(rooms, vectors, known, strict=True)
-    ]
 
 
 class _OneNodeSearch(Search):
@@ -93,7 +57,6 @@ class _OneNodeSearch(Search):
         self,
         room: RoomPricing,
         price: FloatArray,
-        corridor: Corridor | None,
         scratch: Scratch | None,
     ) -> None:
         fixed, min_off, min_on = room.relay_fixed, room.min_off_steps, room.min_on_steps
@@ -111,8 +74,7 @@ class _OneNodeSearch(Search):
         self.relay = relay
         super().__init__(
             ahead=schedules.transitions(fixed, min_off, min_on), fixed=fixed, relay=relay,
-            begin=begin, on_cost=on_cost, switch_cost=self.switch_cost, corridor=corridor,
-            scratch=scratch,
+            begin=begin, on_cost=on_cost, switch_cost=self.switch_cost, scratch=scratch,
         )  # fmt: skip
         self.start_c, self.prefix_cost = self.room_start_c, 0.0
         if begin > 0:

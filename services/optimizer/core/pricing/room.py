@@ -149,7 +149,6 @@ class RoomPriced:
         lower_bound_eur: no feasible schedule costs less.
         temperatures: [n+1] degC (two-node room: [n+1, 2], air first).
         work_nodes: how many grid nodes were evaluated, a count that does not depend on the machine.
-        corridor: where the finest grid was laid; hand it to the next pricing of the same room.
     """
 
     schedule: NDArray[np.uint8]
@@ -157,27 +156,11 @@ class RoomPriced:
     lower_bound_eur: float
     temperatures: FloatArray
     work_nodes: int
-    corridor: Corridor | None = None
 
     @property
     def gap_eur(self) -> float:
         """Distance between the schedule's cost and the bound, EUR, never negative."""
         return max(0.0, self.cost_eur - self.lower_bound_eur)
-
-
-@dataclass(frozen=True)
-class Corridor:
-    """What the last pricing of a room learned: a hint that cannot break a bound.
-
-    Attributes:
-        living_c: for every level but the coarsest, the lowest and highest temperature worth its
-            nodes, two arrays [n+1, 2] by step and relay state, degC; low > high: none. (Two-node
-            room: [n+1, 2, 2], mode last.)
-        schedule: [n] the best schedule found.
-    """
-
-    living_c: tuple[tuple[FloatArray, FloatArray], ...]
-    schedule: NDArray[np.uint8]
 
 
 def terminal_as_cost(points: FloatArray, values: FloatArray) -> FloatArray:

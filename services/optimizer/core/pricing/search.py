@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from . import schedules
-from .room import Corridor, FloatArray, IntArray, RoomPriced
+from .room import FloatArray, IntArray, RoomPriced
 from .scratch import Scratch
 
 HALVINGS = 1
@@ -28,9 +28,6 @@ NODES_PER_GAIN = 64.0
 
 STANDS_STILL = 0.75
 """Two levels that leave more than this share of the gap mean that the corridor is too narrow."""
-
-KNOWN_FAILS = 0.85
-"""A level in a known corridor that leaves more than this share means that the corridor is stale."""
 
 ROUNDING_SHARE = 1e-10
 """Share of the money turned over that is given away for rounding errors (about 1e-13 in truth)."""
@@ -64,7 +61,6 @@ class Search(ABC):
         begin: int,
         on_cost: FloatArray,
         switch_cost: float,
-        corridor: Corridor | None,
         scratch: Scratch | None,
     ) -> None:
         self.ahead = ahead
@@ -78,15 +74,7 @@ class Search(ABC):
         self.bound = -np.inf
         self.nodes = 0
         self.slack_share = self.slack_shares[0]
-        self.living: list[tuple[FloatArray, FloatArray]] = []
-        self.known: tuple[tuple[FloatArray, FloatArray], ...] = ()
-        if corridor is not None:
-            if corridor.schedule.shape != fixed.shape:
-                raise ValueError(f"corridor is of another horizon: it must have {fixed.size} steps")
-            self.known = corridor.living_c
-            known = corridor.schedule.astype(np.int64)
-            if schedules.obeys(known, ahead, relay, begin):
-                self.offer(known)
+        self.depth = 0
 
     @abstractmethod
     def simulate(self, schedule: IntArray) -> tuple[float, FloatArray]:
@@ -123,9 +111,8 @@ class Search(ABC):
         if self.begin == self.schedule.size:
             self.bound = self.cost - self._rounding()
             return
-        attempts = [(self.known, self.slack_shares[0])] if self.known else []
-        attempts += [((), share) for share in self.slack_shares]
-        for self.known, self.slack_share in attempts:
+        for share in self.slack_shares:
+            self.slack_share = share
             if not self._descend(gap_fraction, max_nodes):
                 break
 
@@ -135,7 +122,7 @@ class Search(ABC):
         True when the bound stands still: then schedules slip out through the coarse values around
         temperatures that were judged dead too early, and a wider corridor helps.
         """
-        self.living = []
+        self.depth = 0
         spacing, rows, count = self.first_grid()
         if self.nodes > 0 and self.nodes + count > max_nodes:
             return False
@@ -145,17 +132,14 @@ class Search(ABC):
             wanted = max(gap_fraction * self._spending(), 2.0 * self._rounding())
             if self.cost - self.bound <= wanted:
                 return False
-            depth = len(gaps)
-            still = depth > self.patience and gaps[-1] > STANDS_STILL * gaps[-3]
-            if depth > FINEST_LEVEL or still:
-                return True
-            if 2 < depth <= len(self.known) + 1 and gaps[-1] > KNOWN_FAILS * gaps[-2]:
+            still = len(gaps) > self.patience and gaps[-1] > STANDS_STILL * gaps[-3]
+            if len(gaps) > FINEST_LEVEL or still:
                 return True
             alive_low, alive_high = self._living(level)
             spacing, rows, count = self.next_grid(level, alive_low, alive_high)
             if self.nodes + count > max_nodes:
                 return False
-            self.living.append((alive_low, alive_high))
+            self.depth += 1
             level = self._run(spacing, rows, level)
             gaps.append(self.cost - self._level_bound(level))
 
@@ -165,13 +149,9 @@ class Search(ABC):
         return level
 
     def _living(self, level: Level) -> tuple[FloatArray, FloatArray]:
-        """Temperatures worth refining: known from the last pricing, or found by labels."""
-        depth = len(self.living)
-        if depth < len(self.known):
-            alive_low, alive_high = self.known[depth][0].copy(), self.known[depth][1].copy()
-        else:
-            slack = self.slack_share * (self.cost - self._level_bound(level))
-            alive_low, alive_high = self.search_labels(level, self.cost + slack)
+        """Temperatures worth refining."""
+        slack = self.slack_share * (self.cost - self._level_bound(level))
+        alive_low, alive_high = self.search_labels(level, self.cost + slack)
         self.widen(alive_low, alive_high)
         return alive_low, alive_high
 
@@ -183,7 +163,7 @@ class Search(ABC):
 
     def values_buffer(self, size: int) -> FloatArray:
         """Memory for a level's values; the coarser level's stays untouched."""
-        return self.scratch.floats(f"values {len(self.living) % 2}", size)
+        return self.scratch.floats(f"values {self.depth % 2}", size)
 
     def offer(self, schedule: IntArray) -> None:
         """Take a feasible schedule as incumbent if it is cheaper."""
@@ -202,10 +182,9 @@ class Search(ABC):
         return ROUNDING_SHARE * (self.turnover + abs(self.cost))
 
     def result(self) -> RoomPriced:
-        """The answer, with the corridor for a later pricing."""
+        """The answer."""
         schedule = self.schedule.astype(np.uint8)
-        corridor = Corridor(tuple(self.living), schedule)
-        return RoomPriced(schedule, self.cost, self.bound, self.temperatures, self.nodes, corridor)
+        return RoomPriced(schedule, self.cost, self.bound, self.temperatures, self.nodes)
 
 
 def levels_before_judging(spacing: float, gain: FloatArray) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from . import schedules, search, two_node, two_node_labels, two_node_layout
-from .room import Corridor, FloatArray, IntArray, RoomPriced
+from .room import FloatArray, IntArray, RoomPriced
 from .scratch import Scratch
 from .search import Level, Search, checked_price, levels_before_judging
 from .two_node_room import TwoNodeRoomPricing
@@ -20,16 +20,15 @@ def price_room_two_node(
     *,
     gap_fraction: float = 1e-2,
     max_nodes: int = 10_000_000,
-    corridor: Corridor | None = None,
     scratch: Scratch | None = None,
 ) -> RoomPriced:
     """As `price_room`, for a room with an air and a slow node; temperatures are [n+1, 2].
 
     Raises:
-        ValueError: prices of the wrong length or not finite, or a corridor of another horizon.
+        ValueError: prices of the wrong length or not finite.
     """
     price = checked_price(price_eur_per_kwh_on, room.transition.shape[0])
-    work = _TwoNodeSearch(room, price, corridor, scratch)
+    work = _TwoNodeSearch(room, price, scratch)
     work.refine(gap_fraction, max_nodes)
     return work.result()
 
@@ -43,7 +42,6 @@ class _TwoNodeSearch(Search):
         self,
         room: TwoNodeRoomPricing,
         price: FloatArray,
-        corridor: Corridor | None,
         scratch: Scratch | None,
     ) -> None:
         fixed, min_off, min_on = room.relay_fixed, room.min_off_steps, room.min_on_steps
@@ -71,7 +69,7 @@ class _TwoNodeSearch(Search):
         self.equations = equations
         super().__init__(
             ahead=schedules.transitions(fixed, min_off, min_on), fixed=fixed, relay=relay,
-            begin=begin, on_cost=on_cost, switch_cost=self.switch_cost, corridor=corridor,
+            begin=begin, on_cost=on_cost, switch_cost=self.switch_cost,
             scratch=scratch,
         )  # fmt: skip
         self.start, self.prefix_cost = self.room_start, 0.0
