@@ -1,12 +1,15 @@
 """A certificate for coupled and two-node houses: rooms priced one by one, coupling dualised.
 
-What a room gets from its neighbours is replaced by a free input inside a window that holds every
-reachable neighbour temperature, paid at the room's heat price; the neighbours are credited the same
-money for every kelvin they have. Equal prices cancel for any true plan, so the sum of the rooms'
-minima and the site's dual bound is below the cost of every plan (Lagrangian relaxation).
+What a room gets from its neighbours is replaced by an input of its own choice, paid at the room's heat
+price, and dearer when it is more than NEAR_K away from the neighbours' temperatures in the plan; the
+neighbours are credited the same money for the temperatures they have. Equal payments cancel for any true
+plan, near the made one or not, so the sum of the rooms' minima and the site's dual bound is below the cost of
+every plan (Lagrangian relaxation with a convex price of the copied temperatures).
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,12 +29,22 @@ from services.optimizer.core.pricing import (
 
 Floats = NDArray[np.float64]
 
-NODE_OFFSETS_K = np.array(
-    [-2.0, -1.0, -0.6, -0.4, -0.3, -0.2, -0.1, 0.0, 0.1, 0.2, 0.3, 0.4, 0.6, 1.0, 2.0]
-)
+NODE_OFFSETS_K = np.linspace(-2.6, 2.6, 27)
+"""Evenly: where nodes lie wide apart, the lines sink step by step, and the minimum goes there."""
 NODE_MARGIN_K = 0.01
 CELL_WIDTH_K = {1: 0.01, 2: 0.04}
 """By nodes of the room: without a slow mode the cells are one row, so they can be finer."""
+
+NEAR_K = {1: 3.0, 2: 1.2}
+"""How far from the reference the air of a room with so many nodes costs no more than its linear
+price. A relay makes the air of a room with a mass swing about as far."""
+
+SMOOTHED_STEPS = 6
+"""The reference is the plan's air averaged over so many steps to both sides."""
+
+AIR_SHARE, SLOW_SHARE = {1: 5.0, 2: 0.8}, 0.4
+"""What a kelvin of air, or of the slow mode, costs more than its price when it comes from farther away, in
+parts of the mean price. Dearer inputs bound tighter, but the same money tempts the neighbours."""
 
 GAP_FRACTION = 5e-3
 """Distance of a room's schedule and its bound that is good enough, rooms without neighbours."""
@@ -63,9 +76,76 @@ def slow_mode(room: RoomArrays, steps: int) -> tuple[float, Floats, Floats] | No
     return float(e.mean()), slow_values, a - m * e
 
 
+@dataclass(frozen=True)
+class Surroundings:
+    """What rooms expect of each other's air, [rooms, steps] except for the limits, [rooms].
+
+    `low`, `high`: range at the START of a step that costs the linear price only, degC. `air_limit`,
+    `slow_limit`: what a room pays beyond it for each K of its own air and slow mode, EUR. `near_low`,
+    `near_high`, `reward`: what a room gets for its air at the END of a step, EUR per K outside the range.
+    """
+
+    low: Floats
+    high: Floats
+    air_limit: Floats
+    slow_limit: Floats
+    near_low: Floats
+    near_high: Floats
+    reward: Floats
+
+
+def surroundings(
+    house: House, prices: HeatPrices, reach: tuple[list[Floats], list[Floats]],
+    temperatures: Floats, steps: int,
+) -> Surroundings:
+    """The near range around the plan's temperatures, and payments for what lies outside it.
+
+    A room that nothing warms is bounded without a reward (`lone_bound`); all it can reach is near.
+    """
+    low = np.array([limit[:steps, 0] for limit in reach[0]])
+    high = np.array([limit[:steps, 0] for limit in reach[1]])
+    reference = _smoothed(temperatures[:, :steps, 0])
+    lone = np.array([r.nodes == 2 and not r.neighbour_gain for r in house.rooms])
+    near = np.array([NEAR_K[r.nodes] for r in house.rooms])[:, None] + np.zeros(steps)
+    near[lone] = np.inf
+    near[:, 0] = 0.0
+    low, high = np.maximum(low, reference - near), np.minimum(high, reference + near)
+    share = np.array([AIR_SHARE[r.nodes] for r in house.rooms])
+    air_limit = share * prices.air[:, :steps].mean(axis=1)
+    slow_limit = -SLOW_SHARE * prices.mass.mean(axis=1)
+    paid = np.zeros((len(house.rooms), steps))
+    for room in house.rooms:
+        mode = slow_mode(room, steps)
+        for other, gain in room.neighbour_gain.items():
+            both = 0.0 if mode is None else slow_gain(room.nodes, mode[0], gain[:steps])
+            paid[other] += np.abs(gain[:steps, 0]) * air_limit[room.index]
+            paid[other] += np.abs(both) * slow_limit[room.index]
+    paid[lone] = 0.0
+
+    def at_end(values: Floats) -> Floats:
+        return np.hstack([values[:, 1:], np.zeros((len(house.rooms), 1))])
+
+    return Surroundings(
+        low, high, air_limit, slow_limit, at_end(low), at_end(high), at_end(paid)
+    )
+
+
+def _smoothed(air: Floats) -> Floats:
+    """Moving mean along the steps; the start stays what it is."""
+    wide = np.pad(air, ((0, 0), (SMOOTHED_STEPS, SMOOTHED_STEPS)), mode="edge")
+    views = np.lib.stride_tricks.sliding_window_view(wide, 2 * SMOOTHED_STEPS + 1, axis=1)
+    return np.hstack([air[:, :1], views.mean(axis=2)[:, 1:]])
+
+
+def slow_gain(nodes: int, e: float, gain: Floats) -> Floats:
+    """What [n, nodes] kelvins of air and mass add to the slow mode z = e air + mass."""
+    return e * gain[:, 0] + gain[:, 1] if nodes == 2 else np.zeros(len(gain))
+
+
 def room_bound(
     house: House, pricer: CoupledPricer, on_cost_eur: Floats, end_slope: Floats,
-    prices: HeatPrices, reach: tuple[list[Floats], list[Floats]], reference: Floats, width_k: float,
+    prices: HeatPrices, reach: tuple[list[Floats], list[Floats]], reference: Floats,
+    around: Surroundings, width_k: float,
 ) -> float | None:
     """True lower bound on one room's share of the Lagrangian; None when z does not exist."""
     room, steps = pricer.room, pricer.steps
@@ -77,16 +157,13 @@ def room_bound(
     low, high = reach
     two = room.nodes == 2
     gain, drift = room.heat_k[:steps], room.drift_k[:steps]
-    slow_gain = e * gain[:, 0] + (gain[:, 1] if two else 0.0)
-    slow_drift = e * drift[:, 0] + (drift[:, 1] if two else 0.0)
     extra = np.zeros((2, steps))
     slow_extra = np.zeros((2, steps))
     for other, share in room.neighbour_gain.items():
-        both = e * share[:steps, 0] + (share[:steps, 1] if two else 0.0)
-        for side, limit in enumerate((low, high)):
-            air = limit[other][:steps, 0]
+        both = slow_gain(room.nodes, e, share[:steps])
+        for side, air in enumerate((around.low[other], around.high[other])):
             extra[side] += share[:steps, 0] * air
-            slow_extra[side] += both * air if two else 0.0
+            slow_extra[side] += both * air
     tilt = -prices.mass[index, : steps + 1] if two else np.zeros(steps + 1)
     heat_price = prices.air[index, :steps] - e * tilt[1:]
     slopes, targets, worth = pricer.ends(end_slope)
@@ -109,12 +186,13 @@ def room_bound(
         np.ascontiguousarray(fast_values), np.ascontiguousarray(gain[:, 0]),
         np.ascontiguousarray(drift[:, 0]),
         np.ascontiguousarray(room.transition[:steps, 0, 1]) if two else np.zeros(steps),
-        slow_values, np.ascontiguousarray(slow_gain + np.zeros(steps)),
-        np.ascontiguousarray(slow_drift + np.zeros(steps)),
+        slow_values, slow_gain(room.nodes, e, gain), slow_gain(room.nodes, e, drift),
         extra[0], extra[1], slow_extra[0], slow_extra[1],
         on_cost_eur + pricer.churn, room.switch_cost_eur,
         room.low_c[:steps], room.high_c[:steps], room.penalty_low_eur_per_k[:steps],
         room.penalty_high_eur_per_k[:steps], pricer.linear, np.ascontiguousarray(heat_price), tilt,
+        around.air_limit[index], around.slow_limit[index], around.near_low[index],
+        around.near_high[index], around.reward[index],
         end_slope_air, float(targets[0]), float(worth[0]),
         cells.fixed, cells.hold, cells.allowed, cells.locks,
     )
@@ -145,7 +223,9 @@ def coupled_bound(
 ) -> float | None:
     """Lagrangian bound of the whole house (EUR), or None when a room has no slow mode."""
     total = site_bound + house.problem.grid.fixed_fee_eur
-    linear = neighbour_linear(house, heat, pricers[0].steps)
+    steps = pricers[0].steps
+    linear = neighbour_linear(house, heat, steps)
+    around = surroundings(house, heat, reach, temperatures, steps)
     scratch = Scratch()
     for pricer in pricers:
         index = pricer.room.index
@@ -154,7 +234,7 @@ def coupled_bound(
         part = lone_bound(house, pricer, on_cost, end_slope, heat, scratch)
         if part is None:
             part = room_bound(
-                house, pricer, on_cost, end_slope, heat, reach, temperatures[index],
+                house, pricer, on_cost, end_slope, heat, reach, temperatures[index], around,
                 CELL_WIDTH_K[pricer.room.nodes],
             )
         if part is None:

@@ -94,7 +94,7 @@ class CoupledRun:
         return self.done
 
     def _certify(self, duals: Floats) -> None:
-        """The better of the relaxation's bound and the Lagrangian bound with reachable windows."""
+        """The better of the relaxation's bound and the Lagrangian bound."""
         prices = self.master.prices(duals, np.zeros(len(self.pricers)))
         bound = coupled_bound(
             self.house, self.pricers, self.master.base.dual_bound(duals), prices, self.prices,

@@ -19,7 +19,7 @@ RESTRICTED_ROUNDS = 3
 EXACT = "this problem exactly: binary relays, minimum times, switching costs (Lagrangian bound)"
 TWO_NODE = "this problem: binary relays, two-node rooms without neighbours (Lagrangian bound)"
 DUALISED = (
-    "this problem: binary relays, two-node rooms, coupling dualised within the reachable windows"
+    "this problem: binary relays, two-node rooms, coupling dualised"
 )
 RELAXED = "this problem: coupled rooms, bound by the LP relaxation (relays as fractions)"
 

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.optimize import linprog
 
 from bench.planner.instances import make_house
 from contracts.planning import PlanningProblem
 from services.optimizer.core import coupled_bound
 from services.optimizer.core.checker import check_plan
 from services.optimizer.core.costs import evaluate
-from services.optimizer.core.coupled import neighbour_linear
+from services.optimizer.core.coupled import HeatPrices, neighbour_linear
+from services.optimizer.core.coupled_bound import slow_mode
 from services.optimizer.core.coupled_run import CoupledRun
 from services.optimizer.core.decisions import read_decisions
 from services.optimizer.core.house import compile_house
@@ -84,6 +87,127 @@ def test_bound_of_a_room_that_warms_another_but_feels_none(seed):
     assert lower is not None
     assert lower <= min(costs) + 1e-9
     assert lower >= min(costs) - 0.02 * max(1.0, abs(min(costs)))
+
+
+def _coupled_room(seed, two_node, wanted):
+    """Room 0 of two with prices drawn, around a plan that always has the relays `wanted`."""
+    house = compile_house(
+        small_house(500 + seed, rooms=2, steps=8, two_node=two_node, coupled=True, extras=False)
+    )
+    run, rng = CoupledRun(house), np.random.default_rng(seed)
+    worth = np.array([room.terminal_value_eur_per_k[-1] for room in house.rooms])
+    end = -np.minimum(rng.uniform(0.0, 0.5, 2), worth)
+    heat = HeatPrices.adjoint(house, rng.uniform(0.0, 0.2, (2, 8)), end)
+    reference = run.joint.simulate(np.full((2, 8), wanted))
+    around = coupled_bound.surroundings(house, heat, run.reach, reference, 8)
+    for pricer in run.pricers:
+        pricer.linear = np.ascontiguousarray(neighbour_linear(house, heat, 8)[pricer.room.index])
+
+    def bound(around):
+        return coupled_bound.room_bound(
+            house, run.pricers[0], on_cost, np.zeros(2), heat, run.reach, reference[0], around, 0.005
+        )
+
+    on_cost = rng.uniform(-0.1, 0.1, 8)
+    (gain,) = house.rooms[0].neighbour_gain.values()
+    paid = heat.air[0] * gain[:, 0]
+    dearer = gain[:, 0] * around.air_limit[0]
+    if two_node:
+        e = slow_mode(house.rooms[0], 8)[0]
+        paid = paid - heat.mass[0, 1:] * gain[:, 1]
+        dearer = dearer + (e * gain[:, 0] + gain[:, 1]) * around.slow_limit[0]
+    run.prices = heat
+    return house, run, around, on_cost, bound, paid, dearer
+
+
+@pytest.mark.parametrize("two_node", [False, True])
+@pytest.mark.parametrize("wanted", [0.0, 1.0])
+@pytest.mark.parametrize("seed", range(4))
+def test_what_rooms_pay_for_air_far_from_the_reference_is_what_the_neighbours_get(
+    seed, wanted, two_node, monkeypatch
+):
+    monkeypatch.setattr(coupled_bound, "NEAR_K", {1: 0.1, 2: 0.1})
+    _, run, around, _, _, _, dearer = _coupled_room(seed, two_node, wanted)
+    rng = np.random.default_rng(seed)
+    for _ in range(20):
+        air = run.joint.simulate(rng.integers(0, 2, (2, 8)).astype(float))[1, :, 0]
+        away = np.maximum(around.low[1] - air[:8], air[:8] - around.high[1]).clip(0.0)
+        beyond = np.maximum(around.near_low[1] - air[1:], air[1:] - around.near_high[1]).clip(0.0)
+        assert float(around.reward[1] @ beyond) == pytest.approx(float(dearer @ away), abs=1e-12)
+        assert float(dearer @ away) > 0.0
+
+
+@pytest.mark.parametrize("two_node", [False, True])
+@pytest.mark.parametrize("share", [0.2, 1.0])
+@pytest.mark.parametrize("seed", range(4))
+def test_bound_of_a_room_that_takes_what_air_it_likes(seed, share, two_node, monkeypatch):
+    """Against every schedule with the best neighbour it could wish for, found as a linear programme."""
+    monkeypatch.setattr(coupled_bound, "NEAR_K", {1: 0.1, 2: 0.1})
+    monkeypatch.setattr(coupled_bound, "AIR_SHARE", {1: share, 2: share})
+    monkeypatch.setattr(coupled_bound, "SLOW_SHARE", 0.1 * share)
+    house, run, around, on_cost, bound, paid, dearer = _coupled_room(seed, two_node, 0.0)
+    pricer, room = run.pricers[0], house.rooms[0]
+    best = rewarded = np.inf
+    for bits in itertools.product((0, 1), repeat=8):
+        relay = np.array(bits)
+        if pricer.cells.feasible(relay):
+            cost = float((on_cost + pricer.churn) @ relay) + pricer.churn_base_eur
+            cost += room.switch_cost_eur * np.abs(np.diff([room.initial_on, *bits])).sum()
+            wished, air = _wished(house, run, relay, around, paid, dearer)
+            beyond = np.maximum(around.near_low[0] - air, air - around.near_high[0]).clip(0.0)
+            best = min(best, cost + wished)
+            rewarded = min(rewarded, cost + wished - float(around.reward[0] @ beyond))
+    sold = coupled_bound._start_credit(house, run.prices, 0)
+    assert bound(around) <= rewarded + sold + 1e-7
+    lower = bound(replace(around, reward=np.zeros((2, 8))))
+    assert lower <= best + sold + 1e-7
+    assert two_node or lower >= best + sold - 0.02 * max(1.0, abs(best))
+
+
+def _wished(house, run, relay, around, paid, dearer):
+    """Comfort and end of room 0, EUR, and its air, with the neighbour's air chosen freely at its price."""
+    room, linear = house.rooms[0], run.pricers[0].linear
+    ((other, gain),) = room.neighbour_gain.items()
+    n, nodes = relay.size, room.nodes
+    cost, rows, right, bounds = [], [], [], []
+    size = n * (nodes + 4) + nodes  # by step: air after, mass after, taken, away, cold, hot; then ends
+
+    def row(entries, value):
+        line = np.zeros(size)
+        for column, factor in entries:
+            line[column] += factor
+        rows.append(line)
+        right.append(value)
+
+    equal, equal_right = [], []
+    width = nodes + 4
+    for t in range(n):
+        taken, away, cold, hot = (t * width + nodes + k for k in range(4))
+        for k in range(nodes):
+            line = np.zeros(size)
+            line[t * width + k], line[taken] = 1.0, -gain[t, k]
+            value = room.drift_k[t, k] + room.heat_k[t, k] * relay[t]
+            for j in range(nodes):
+                if t == 0:
+                    value += room.transition[t, k, j] * room.start_c[j]
+                else:
+                    line[(t - 1) * width + j] -= room.transition[t, k, j]
+            equal.append(line)
+            equal_right.append(value)
+        row([(taken, 1.0), (away, -1.0)], around.high[other, t])
+        row([(taken, -1.0), (away, -1.0)], -around.low[other, t])
+        row([(t * width, -1.0), (cold, -1.0)], -room.low_c[t])
+        row([(t * width, 1.0), (hot, -1.0)], room.high_c[t])
+        cost += [*[linear[t], 0.0][:nodes], paid[t], dearer[t]]
+        cost += [room.penalty_low_eur_per_k[t], room.penalty_high_eur_per_k[t]]
+        bounds += [(None, None)] * (nodes + 1) + [(0.0, 0.0 if t == 0 else None)] + [(0.0, None)] * 2
+    for k in range(nodes):
+        row([((n - 1) * width + k, -1.0), (n * width + k, -1.0)], -room.terminal_target_c[k])
+        cost.append(room.terminal_value_eur_per_k[k])
+        bounds.append((0.0, None))
+    found = linprog(cost, np.array(rows), right, np.array(equal), equal_right, bounds)
+    assert found.status == 0
+    return found.fun, found.x[: n * width : width]
 
 
 @pytest.mark.parametrize("seed", range(6))

@@ -19,9 +19,12 @@ BIG = 1e18
 @njit(cache=True, fastmath={"contract", "arcp", "nsz"})  # type: ignore[untyped-decorator]
 def stage_floor(
     low: float, high: float, penalty_low: float, penalty_high: float, slope: float,
-    left: float, right: float,
+    left: float, right: float, near_low: float = 0.0, near_high: float = 0.0, reward: float = 0.0,
 ) -> float:
-    """Minimum over [left, right] of comfort cost + slope * T (convex: ends and kinks)."""
+    """Minimum over [left, right] of comfort cost + slope * T - reward * distance from the near range.
+
+    The reward is concave, so only the ends and the kinks of comfort can be least.
+    """
     best = BIG
     for k in range(4):
         x = left
@@ -32,6 +35,7 @@ def stage_floor(
         elif k == 3:
             x = min(max(high, left), right)
         value = slope * x + penalty_low * max(low - x, 0.0) + penalty_high * max(x - high, 0.0)
+        value -= reward * max(max(near_low - x, x - near_high), 0.0)
         best = min(best, value)
     return best
 

@@ -1,8 +1,8 @@
 """Lower bound for rooms with a mass node: air in tilted cells, the slow mode on interpolated nodes.
 
 Coordinates: air T and slow mode z = e T + mass, chosen so that z' = l z + g u + d + w does not
-depend on T, and T' = f T + m z + b u + d + v. `v` and `w` are what the neighbours add, known only
-within windows.
+depend on T, and T' = f T + m z + b u + d + v. `v` and `w` are what the neighbours add: chosen freely within
+windows, and beyond them at `air_limit` and `slow_limit` EUR for each K that T' and z' gain or lose.
 
 values[mode, k, i] at step t: for every T in air cell i and z between nodes k and k + 1,
 V(T, z) + tilt T + slow_tilt z is at least the straight line between values k and k + 1.
@@ -98,6 +98,41 @@ def _window_minimum(source: Floats, touch: int, out: Floats) -> None:
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
+def _limit_rows(after: Floats, nodes: Floats, limit: float) -> None:
+    """Lower the lines until none rises by more than `limit` per unit of z in either direction.
+
+    Below the function that may move along z at that price (exact at nodes, chords lie below).
+    """
+    for k in range(1, nodes.size):
+        rise = limit * (nodes[k] - nodes[k - 1])
+        for i in range(after.shape[1]):
+            after[k, i] = min(after[k, i], after[k - 1, i] + rise)
+    for k in range(nodes.size - 2, -1, -1):
+        rise = limit * (nodes[k + 1] - nodes[k])
+        for i in range(after.shape[1]):
+            after[k, i] = min(after[k, i], after[k + 1, i] + rise)
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def _spread(
+    left: Floats, right: Floats, far: float, colder_left: Floats, warmer_left: Floats,
+    colder_right: Floats, warmer_right: Floats,
+) -> None:
+    """Least of the cells up to (from) each one, `far` dearer for every cell between.
+
+    The four chains are independent of each other; in one loop they run side by side.
+    """
+    last = left.size - 1
+    a, b, c, d = left[0], left[last], right[0], right[last]
+    for i in range(last + 1):
+        j = last - i
+        a, b = min(left[i], a + far), min(left[j], b + far)
+        c, d = min(right[i], c + far), min(right[j], d + far)
+        colder_left[i], warmer_left[j] = a, b
+        colder_right[i], warmer_right[j] = c, d
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
 def lower_pass(
     first: float, width: float, count: int, reach_low: Floats, reach_high: Floats, nodes: Floats,
     fast: Floats, gain: Floats, drift: Floats, link: Floats,
@@ -106,6 +141,7 @@ def lower_pass(
     on_cost: Floats, switch_cost: float,
     comfort_low: Floats, comfort_high: Floats, penalty_low: Floats, penalty_high: Floats,
     linear: Floats, heat_price: Floats, slow_tilt: Floats,
+    air_limit: float, slow_limit: float, near_low: Floats, near_high: Floats, reward: Floats,
     end_slope: float, end_target: float, end_value: float,
     fixed: Ints, hold: Ints, allowed: Ints, locks: Ints,
 ) -> Floats:
@@ -120,6 +156,8 @@ def lower_pass(
     after = np.empty((rows, count))
     at_left, at_right, excess = np.empty(count), np.empty(count), np.empty(count)
     window_left, window_right = np.empty(count), np.empty(count)
+    colder_left, warmer_left = np.empty(count), np.empty(count)
+    colder_right, warmer_right = np.empty(count), np.empty(count)
     floor = np.empty(count)
     for i in range(count):
         left, right = _edges(first, width, count, i, reach_low[n], reach_high[n])
@@ -136,7 +174,8 @@ def lower_pass(
         for i in range(count):
             left, right = _edges(first, width, count, i, reach_low[t + 1], reach_high[t + 1])
             floor[i] = stage_floor(comfort_low[t], comfort_high[t], penalty_low[t],
-                                   penalty_high[t], slope, left, right)
+                                   penalty_high[t], slope, left, right,
+                                   near_low[t], near_high[t], reward[t])
         for m in range(modes):
             on = m == 1 or m >= 2 + lock_off
             if (on and fixed[t] == 0) or (not on and fixed[t] == 1):
@@ -148,6 +187,8 @@ def lower_pass(
                 for i in range(count):
                     after[k, i] = values[m, k, i] + floor[i]
                     step_value[m, k, i] = BIG
+            if t > 0:  # what the neighbours give in the first step is known
+                _limit_rows(after, nodes[t + 1], slow_limit)
             for k in range(rows - 1):
                 base = slow_drift[t] + slow_gain[t] * u
                 _interval_lines(
@@ -159,23 +200,45 @@ def lower_pass(
                 shift_high = drift[t] + gain[t] * u + extra_high[t] + link[t] * nodes[t, k + 1]
                 span = fast[t] * width + shift_high - shift_low
                 touch = min(int(np.floor(span / width)) + 2, count)
-                _window_minimum(at_left, touch, window_left)
-                _window_minimum(at_right, touch, window_right)
+                fewer = touch - 1
+                _window_minimum(at_left, fewer, window_left)
+                _window_minimum(at_right, fewer, window_right)
+                far = air_limit * width if t > 0 else np.inf
+                _spread(
+                    at_left, at_right, far, colder_left, warmer_left, colder_right, warmer_right
+                )
                 position = (fast[t] * first + shift_low - first) / width
                 for i in range(count):
-                    j = int(np.floor(position + fast[t] * i)) if 0 < i < count - 1 else -1
+                    begin = position + fast[t] * i
+                    j = int(np.floor(begin)) if 0 < i < count - 1 else -1
                     if j >= 0:
                         j = min(j, count - 1)
                         low_value, high_value = window_left[j], window_right[j]
+                        end = begin + span / width
+                        below, above = j - 1, j + fewer
+                        if end >= above and above < count:
+                            low_value = min(low_value, at_left[above])
+                            high_value = min(high_value, at_right[above])
+                            above += 1
                     else:
                         left, right = _edges(first, width, count, i, reach_low[t], reach_high[t])
-                        a = int(np.floor((fast[t] * left + shift_low - first) / width))
-                        b = int(np.floor((fast[t] * right + shift_high - first) / width))
-                        a, b = min(max(a, 0), count - 1), min(max(b, 0), count - 1)
+                        begin = (fast[t] * left + shift_low - first) / width
+                        end = (fast[t] * right + shift_high - first) / width
+                        a = min(max(int(np.floor(begin)), 0), count - 1)
+                        b = min(max(int(np.floor(end)), 0), count - 1)
                         low_value, high_value = at_left[a], at_right[a]
                         for j in range(a + 1, b + 1):
                             low_value = min(low_value, at_left[j])
                             high_value = min(high_value, at_right[j])
+                        below, above = a - 1, b + 1
+                    if below >= 0:
+                        more = far * (begin - below - 1) if begin > below + 1 else 0.0
+                        low_value = min(low_value, colder_left[below] + more)
+                        high_value = min(high_value, colder_right[below] + more)
+                    if above < count:
+                        more = far * (above - end) if end < above else 0.0
+                        low_value = min(low_value, warmer_left[above] + more)
+                        high_value = min(high_value, warmer_right[above] + more)
                     step_value[m, k, i] = min(step_value[m, k, i], low_value + constant)
                     step_value[m, k + 1, i] = min(step_value[m, k + 1, i], high_value + constant)
         _choose(fresh, step_value, t, fixed[t], hold, allowed, lock_off, lock_on, switch_cost)
