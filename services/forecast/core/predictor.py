@@ -28,7 +28,7 @@ from services.forecast.core.learners import BoostedQuantiles, LinearQuantiles
 from services.forecast.core.place import Place
 from services.forecast.core.series import Dataset, Series
 
-CODE_VERSION = 3
+CODE_VERSION = 4
 SETTLED_DAYS_ENOUGH = 28
 
 

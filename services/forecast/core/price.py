@@ -20,6 +20,8 @@ HOUR_S = 3600
 DEPTH_DAYS = 28
 SHAPE_DAYS = 42
 LEAST_SPREAD = 8.0
+BEND = 1.5
+"""The linear member sees asinh of this times the price: a straight line inside, spikes do not lead."""
 
 
 class PricePredictor(Predictor):
@@ -32,10 +34,11 @@ class PricePredictor(Predictor):
 
     kind = "price"
     groups = 2
+    slots = 48  # what is known of the day before tells more of the first day than of the second
     floor = 0.01
     half_life_days = 40.0
     forget_days = 365.0
-    line_forget_days = 170.0
+    line_forget_days = 365.0
     max_rows = 48_000
     scale_power = 0.5  # errors count in EUR, not in units of the spread
     training_days = 4 * 365
@@ -49,7 +52,7 @@ class PricePredictor(Predictor):
         ]  # fmt: skip
 
     def linear(self) -> LinearQuantiles | None:
-        return LinearQuantiles(ridge=5.0)
+        return LinearQuantiles(ridge=50.0, bend=BEND)
 
     def features(self, data: Dataset, issue_s: IntArray, target_s: IntArray) -> Features:
         lags = make_lags(data, issue_s, target_s, self.place, DEPTH_DAYS)
@@ -120,26 +123,28 @@ class PricePredictor(Predictor):
         weekday = np.where(plain["holiday"] > 0, 6, plain["weekday"]).astype(np.int64)
         linear = np.column_stack(
             [
-                *(np.clip(scaled[name], -5, 5) for name in (
+                *(np.arcsinh(BEND * scaled[name]) for name in (
                     "day1", "day2", "week1", "week2", "hour7", "hour28", "weeks4", "like", "recent3",
                     "recent10", "step_of_last_week", "total1", "total2", "total_week1", "total7",
                     "last_min", "last_max", "last_hours",
                 )),
                 *(plain[name] for name in ("year_ago", "year_sin", "year_cos", "next_holiday",
                                            "neighbour_holiday", "lead_day")),
-                *(np.where(free, np.clip(scaled[name], -5, 5), 0.0)
+                *(np.where(free, np.arcsinh(BEND * scaled[name]), 0.0)
                   for name in ("day1", "total1", "week1")),
+                np.arcsinh(BEND * (last_day[of_issue] - centre[:, None]) / spread[:, None]),
                 np.eye(7)[weekday],
                 *(values for name, values in plain.items() if name.startswith("weather_")),
             ]
         )  # fmt: skip
         names = [*scaled, *plain]
         n = len(target_s)
+        group = np.minimum(lags.first_lag - 1, 1)
         return Features(
             names, np.column_stack([*scaled.values(), *plain.values()]), linear, spread,
-            slot=(lags.local_s % DAY_S // HOUR_S).astype(np.int64),
-            group=np.minimum(lags.first_lag - 1, 1), base=np.empty((n, 0, 4)),
-            dark=np.zeros(n, dtype=np.bool_), widen=np.ones(n), flags=("price-extrapolated",), centre=centre,
+            slot=lags.local_s % DAY_S // HOUR_S + 24 * group, group=group,
+            base=np.empty((n, 0, 4)), dark=np.zeros(n, dtype=np.bool_), widen=np.ones(n),
+            flags=("price-extrapolated",), centre=centre,
         )  # fmt: skip
 
     def _calendar(self, lags: Lags, target_s: IntArray) -> dict[str, FloatArray]:
