@@ -291,6 +291,7 @@ class TestPrice:
         assert (bands.p90[24:] > bands.p10[24:]).all()
 
     def test_quarter_hours_take_the_recent_shape(self) -> None:
+        """Every hour rises by 30 from its first quarter to its last, whatever its neighbours cost."""
         flat = price_series(60, 900)
         quarter = np.arange(len(flat.values)) % 4
         data = Dataset(

@@ -7,7 +7,7 @@ import numpy as np
 from services.forecast.core.calendar import DAY_S
 from services.forecast.core.learners import LinearQuantiles
 from services.forecast.core.place import Place
-from services.forecast.core.price import PricePredictor
+from services.forecast.core.price import PricePredictor, within_hour
 from services.forecast.core.series import Dataset, Series
 
 MARKET = Place(time_zone="Europe/Prague", country="CZ")
@@ -68,3 +68,22 @@ def test_each_hour_of_the_last_day_known_speaks_to_every_hour_ahead() -> None:
         assert changed.any(axis=1).all()
         assert (changed.sum(axis=1) >= 2).all()
     assert sorted(slot) == list(range(48))  # and a line for each hour of each day ahead
+
+
+def test_quarters_lead_from_the_hour_before_to_the_hour_after() -> None:
+    """A market of quarters since ten days; before, hours were traded."""
+    rng = np.random.default_rng(3)
+    hours = 80.0 + 20.0 * rng.normal(size=42 * 24 + 48)
+    way = (np.roll(hours, -1) - np.roll(hours, 1)) / 2.0
+    share = np.array([-0.375, -0.125, 0.125, 0.375])
+    quarters = hours[:, None] + way[:, None] * share
+    quarters[: 32 * 24] = hours[: 32 * 24, None]
+    past = Series(START, 900, quarters[:-48].ravel())
+    ahead = past.end_s + np.arange(48, dtype=np.int64) * 3600
+    target = past.end_s + np.arange(47 * 4, dtype=np.int64) * 900
+    apart, scatter = within_hour(past, ahead, hours[-48:], target)
+    wanted = (way[:, None] * share)[-48:-1].ravel()
+    assert np.abs(apart - wanted).mean() < 0.02 * np.abs(wanted).mean()
+    assert scatter < 0.02 * np.abs(wanted).mean()
+    flat = Series(START, 900, np.repeat(hours[:-48], 4))
+    np.testing.assert_array_equal(within_hour(flat, ahead, hours[-48:], target)[0], 0.0)
