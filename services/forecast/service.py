@@ -154,7 +154,7 @@ class Forecast(Service[ForecastState]):
                     quantity=kind, issued=now, start=start, step_s=STEP_S,
                     p10=_rounded(bands.p10, digits), p50=_rounded(bands.p50, digits),
                     p90=_rounded(bands.p90, digits), known_steps=known if kind == "price" else 0,
-                    method=method, flags=bands.flags,
+                    correlation_h=bands.correlation_h, method=method, flags=bands.flags,
                     because=tuple(event for event in because if event), model_hash=model,
                 ),
             )  # fmt: skip

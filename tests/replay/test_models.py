@@ -21,7 +21,7 @@ from pems.inprocess import Simulation
 from pems.replay import replay
 from services.forecast.core.history import place_of
 from services.forecast.core.pv import PvPredictor
-from services.forecast.core.registry import pack
+from services.forecast.core.registry import pack, unpack
 from services.forecast.core.series import Dataset, Series, weather_runs
 from services.forecast.service import Forecast
 from services.thermal.core.content import pack as pack_thermal
@@ -53,7 +53,8 @@ def pv_model(site: SiteConfig, seed: int = 1) -> bytes:
     columns = {"temp_air": cold[hourly], "ghi": ghi[hourly], "wind_speed": calm[hourly]}
     weather = weather_runs(times[hourly], columns)
     model = PvPredictor(place_of(site), lead_s=2 * DAY_S, parameters={"rounds": 10})
-    model.train(Dataset(Series(start, 900, 8 * ghi * rng.uniform(0.7, 1.1, len(ghi))), weather), 0)
+    haze = np.repeat(rng.uniform(0.7, 1.1, 12), 96)  # a day at a time
+    model.train(Dataset(Series(start, 900, 8 * ghi * haze), weather), 0)
     return pack(model)
 
 
@@ -88,7 +89,9 @@ def run(site: SiteConfig, safety_limits: dict[str, Any]) -> tuple[list[Event], d
     return log, models
 
 
-def test_forecasts_estimates_and_plans_name_the_model(run: tuple[list[Event], dict[str, bytes]]) -> None:
+def test_forecasts_estimates_and_plans_name_the_model(
+    run: tuple[list[Event], dict[str, bytes]], site: SiteConfig
+) -> None:
     log = run[0]
     checked = {e.data.content_hash: e for e in log if isinstance(e.data, ModelChecked)}
     ours = {e.data.quantity: e.data.content_hash for e in checked.values() if e.data.in_force}
@@ -101,7 +104,9 @@ def test_forecasts_estimates_and_plans_name_the_model(run: tuple[list[Event], di
             last[event.type] = event.data
     assert last["pv"].model_hash == ours["pv"]
     assert last["pv"].method == "learnt PvPredictor"
-    assert last["load"].model_hash == ""
+    assert last["pv"].correlation_h is not None
+    assert last["pv"].correlation_h == unpack(pv_model(site), place_of(site)).correlation_h
+    assert (last["load"].model_hash, last["load"].correlation_h) == ("", None)
     assert last["thermal.dynamics-issued"].model_hash == ours["thermal"]
     assert last["thermal.dynamics-issued"].correction == TOO_SHORT
     assert last["thermal.state-estimated"].model_hash == ours["thermal"]

@@ -27,6 +27,9 @@ class Bands:
         day's energy) wants the mean, a single step wants the median.
     flags
         Names of what was missing or done by rule, sorted, e.g. ``("cloud-cover-only",)``.
+    correlation_h
+        Hours after which the correlation of the errors of two steps has fallen to 1/e; None where no
+        errors were seen.
     """
 
     p10: FloatArray
@@ -34,6 +37,7 @@ class Bands:
     p90: FloatArray
     mean: FloatArray | None = None
     flags: tuple[str, ...] = ()
+    correlation_h: float | None = None
 
     def __len__(self) -> int:
         return len(self.p50)

@@ -106,6 +106,13 @@ class Combination:
             [joined[:, 1] - low, joined[:, 1], joined[:, 1] + high, joined[:, 3]]
         )
 
+    def errors(self, memory: Memory) -> FloatArray:
+        """(n,) distance of what came from the median, in half-widths of that side of the band."""
+        joined = self.apply(memory.members, memory.group)
+        error = memory.actual - joined[:, 1]
+        side = np.where(error < 0, joined[:, 1] - joined[:, 0], joined[:, 2] - joined[:, 1])
+        return np.asarray(error / np.maximum(side, 1e-9), dtype=np.float64)
+
 
 @dataclass(frozen=True, slots=True)
 class Prior:

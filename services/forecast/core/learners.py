@@ -27,6 +27,8 @@ DEFAULT_BOOST: dict[str, Any] = {
 }
 
 SMALLEST_UNIT = 0.03
+BENT_MOST = 4.0
+"""Where a bent line ends: with a bend of 1.5 at 18 times the scale."""
 
 
 @dataclass
@@ -115,10 +117,13 @@ class LinearQuantiles:
 
     The weights turn squared error into the pinball loss (Schlossmacher 1973 for the median); the
     ridge keeps short histories sane. Columns are standardised over all rows; NaN takes the mean (0).
+    With a `bend` the quantiles of asinh(bend * y) are learnt and taken back, so that spikes do not lead
+    (Uniejewski, Weron and Ziel 2018); the mean is learnt of y itself.
     """
 
     ridge: float = 5.0
     iterations: int = 6
+    bend: float = 0.0
     centre: FloatArray = field(default_factory=lambda: np.empty(0))
     spread: FloatArray = field(default_factory=lambda: np.empty(0))
     coefficients: FloatArray = field(default_factory=lambda: np.empty((0, 4, 0)))
@@ -134,22 +139,26 @@ class LinearQuantiles:
             np.sqrt((np.where(known, x - self.centre, 0.0) ** 2).sum(axis=0) / count) + 1e-9
         )
         design = self._design(x)
-        smallest = 1e-3 * (float(np.mean(np.abs(y))) + 1e-9)
+        bent = np.arcsinh(self.bend * y) if self.bend else y
+        goals = np.column_stack([bent, y])
+        smallest = 1e-3 * (float(np.mean(np.abs(bent))) + 1e-9)
         some = slice(None, None, max(1, len(y) // 5000))  # the pooled model is only a prior
         pooled = self._solve(
-            design[some], y[some], weight[some], smallest, np.zeros((4, design.shape[1]))
+            design[some], goals[some], weight[some], smallest, np.zeros((4, design.shape[1]))
         )
         self.coefficients = np.repeat(pooled[None], slots, axis=0)
         for index in range(slots):
             rows = slot == index
             if int(rows.sum()) >= 20:
                 self.coefficients[index] = self._solve(
-                    design[rows], y[rows], weight[rows], smallest, pooled
+                    design[rows], goals[rows], weight[rows], smallest, pooled
                 )
 
     def predict(self, x: FloatArray, slot: IntArray) -> FloatArray:
         """(n, 4): P10, P50, P90 without crossings, and the mean."""
         values = np.einsum("nf,nqf->nq", self._design(x), self.coefficients[slot])
+        if self.bend:
+            values[:, :3] = np.sinh(np.clip(values[:, :3], -BENT_MOST, BENT_MOST)) / self.bend
         values[:, :3] = np.sort(values[:, :3], axis=1)
         return np.asarray(values, dtype=np.float64)
 
@@ -158,16 +167,20 @@ class LinearQuantiles:
         return np.column_stack([scaled, np.ones(len(x))])
 
     def _solve(
-        self, a: FloatArray, y: FloatArray, weight: FloatArray, smallest: float, prior: FloatArray
-    ) -> FloatArray:
+        self, a: FloatArray, goals: FloatArray, weight: FloatArray, smallest: float,
+        prior: FloatArray,
+    ) -> FloatArray:  # fmt: skip
+        """Coefficients (4, f); goals (n, 2): what the quantiles are of, and what the mean is of."""
         penalty = self.ridge * float(weight.mean()) * np.eye(a.shape[1])
         penalty[-1, -1] *= 0.01
         result = np.empty((4, a.shape[1]))
+        y = goals[:, 0]
         gram = (a * weight[:, None]).T
-        result[3] = np.linalg.solve(gram @ a + penalty, gram @ y + penalty @ prior[3])
-        typical = float(np.mean(np.abs(y - a @ result[3]))) + 1e-9
+        held = prior[[1 if self.bend else 3, 3]].T
+        start, result[3] = np.linalg.solve(gram @ a + penalty, gram @ goals + penalty @ held).T
+        typical = float(np.mean(np.abs(y - a @ start))) + 1e-9
         for row, level in enumerate(LEVELS):
-            beta = result[3].copy()
+            beta = start.copy()
             for _ in range(self.iterations):
                 error = y - a @ beta
                 tilt = np.where(error >= 0, level, 1.0 - level)
@@ -186,10 +199,13 @@ class LinearQuantiles:
 
     def to_files(self, prefix: str) -> dict[str, bytes]:
         buffer = io.BytesIO()
-        np.savez(buffer, centre=self.centre, spread=self.spread, coefficients=self.coefficients)
+        np.savez(
+            buffer, centre=self.centre, spread=self.spread, coefficients=self.coefficients,
+            bend=self.bend,
+        )  # fmt: skip
         return {f"{prefix}.npz": buffer.getvalue()}
 
     def from_files(self, prefix: str, files: dict[str, bytes]) -> None:
         stored = np.load(io.BytesIO(files[f"{prefix}.npz"]), allow_pickle=False)
         self.centre, self.spread = stored["centre"], stored["spread"]
-        self.coefficients = stored["coefficients"]
+        self.coefficients, self.bend = stored["coefficients"], float(stored["bend"])

@@ -6,7 +6,7 @@ import hashlib
 import io
 import json
 from abc import ABC, abstractmethod
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -26,9 +26,10 @@ from services.forecast.core.features import Features, ModelMetadata
 from services.forecast.core.forest import QuantileForest
 from services.forecast.core.learners import BoostedQuantiles, LinearQuantiles
 from services.forecast.core.place import Place
+from services.forecast.core.scenarios import correlation_hours
 from services.forecast.core.series import Dataset, Series
 
-CODE_VERSION = 3
+CODE_VERSION = 4
 SETTLED_DAYS_ENOUGH = 28
 
 
@@ -75,6 +76,7 @@ class Predictor(ABC):
         self.metadata: ModelMetadata | None = None
         self.pending: list[_Pending] = []
         self.bias = 1.0
+        self.correlation_h: float | None = None
         self.issues_per_day = 1
 
     # what a subclass must say -----------------------------------------------------------------
@@ -201,7 +203,8 @@ class Predictor(ABC):
         values = joined * table.scale[:, None] + np.reshape(table.centre, (-1, 1))
         values[table.dark] = 0.0
         values = self.finish(past, issue_s, target_s, values)
-        return make_bands(values[:, 0], values[:, 1], values[:, 2], table.flags, values[:, 3])
+        bands = make_bands(values[:, 0], values[:, 1], values[:, 2], table.flags, values[:, 3])
+        return replace(bands, correlation_h=self.correlation_h)
 
     def settle(self, series: Series) -> int:
         """Compare remembered forecasts with what `series` now holds; returns how many steps were settled."""
@@ -219,11 +222,14 @@ class Predictor(ABC):
         return settled
 
     def refresh(self) -> None:
-        """Recompute member weights and band stretches from the memory."""
+        """Recompute member weights, band stretches and the errors' correlation from the memory."""
         if len(self.memory):
             prior = self.prior()
             self.combination = combine(
                 self.memory, self.groups, self.floor, self.half_life_days, prior
+            )
+            self.correlation_h = correlation_hours(
+                self.combination.errors(self.memory), self.memory.target_s
             )
             if self.bias_days:
                 self.bias = recent_bias(self.memory, self.combination, self.bias_days)
@@ -341,8 +347,9 @@ class Predictor(ABC):
         }
         head = {
             "metadata": asdict(self.metadata), "constants": self.constants(), "combination": combination,
-            "lead_s": self.lead_s, "bias": self.bias, "boosts": len(self.boosts),
-            "linear": self.line is not None, "forests": len(self.woods),
+            "lead_s": self.lead_s, "bias": self.bias, "correlation_h": self.correlation_h,
+            "boosts": len(self.boosts), "linear": self.line is not None,
+            "forests": len(self.woods),
         }  # fmt: skip
         files["model.json"] = json.dumps(head, indent=1, sort_keys=True).encode() + b"\n"
         buffer = io.BytesIO()
@@ -365,6 +372,7 @@ class Predictor(ABC):
         self.metadata, self.lead_s = metadata, int(head["lead_s"])
         self.parameters = dict(metadata.parameters)
         self.bias = float(head["bias"])
+        self.correlation_h = head["correlation_h"]
         self.restore(head["constants"])
         self.boosts = [BoostedQuantiles() for _ in range(head["boosts"])]
         for index, boost in enumerate(self.boosts):

@@ -20,22 +20,25 @@ HOUR_S = 3600
 DEPTH_DAYS = 28
 SHAPE_DAYS = 42
 LEAST_SPREAD = 8.0
+BEND = 1.5
+"""The linear member sees asinh of this times the price: a straight line inside, spikes do not lead."""
 
 
 class PricePredictor(Predictor):
     """P10, P50, P90 and mean of the price in EUR/MWh; exact where published.
 
     Learnt on hours, each relative to the median and spread of the last 28 days (so that a crisis year teaches
-    shapes, not levels); on a quarter-hour market the recent shape within the hour is added. The
+    shapes, not levels); on a quarter-hour market the way through the hours is added. The
     issue of a forecast is the end of what is published: everything before it is known.
     """
 
     kind = "price"
     groups = 2
+    slots = 48  # what is known of the day before tells more of the first day than of the second
     floor = 0.01
     half_life_days = 40.0
     forget_days = 365.0
-    line_forget_days = 170.0
+    line_forget_days = 365.0
     max_rows = 48_000
     scale_power = 0.5  # errors count in EUR, not in units of the spread
     training_days = 4 * 365
@@ -49,7 +52,7 @@ class PricePredictor(Predictor):
         ]  # fmt: skip
 
     def linear(self) -> LinearQuantiles | None:
-        return LinearQuantiles(ridge=5.0)
+        return LinearQuantiles(ridge=50.0, bend=BEND)
 
     def features(self, data: Dataset, issue_s: IntArray, target_s: IntArray) -> Features:
         lags = make_lags(data, issue_s, target_s, self.place, DEPTH_DAYS)
@@ -120,26 +123,28 @@ class PricePredictor(Predictor):
         weekday = np.where(plain["holiday"] > 0, 6, plain["weekday"]).astype(np.int64)
         linear = np.column_stack(
             [
-                *(np.clip(scaled[name], -5, 5) for name in (
+                *(np.arcsinh(BEND * scaled[name]) for name in (
                     "day1", "day2", "week1", "week2", "hour7", "hour28", "weeks4", "like", "recent3",
                     "recent10", "step_of_last_week", "total1", "total2", "total_week1", "total7",
                     "last_min", "last_max", "last_hours",
                 )),
                 *(plain[name] for name in ("year_ago", "year_sin", "year_cos", "next_holiday",
                                            "neighbour_holiday", "lead_day")),
-                *(np.where(free, np.clip(scaled[name], -5, 5), 0.0)
+                *(np.where(free, np.arcsinh(BEND * scaled[name]), 0.0)
                   for name in ("day1", "total1", "week1")),
+                np.arcsinh(BEND * (last_day[of_issue] - centre[:, None]) / spread[:, None]),
                 np.eye(7)[weekday],
                 *(values for name, values in plain.items() if name.startswith("weather_")),
             ]
         )  # fmt: skip
         names = [*scaled, *plain]
         n = len(target_s)
+        group = np.minimum(lags.first_lag - 1, 1)
         return Features(
             names, np.column_stack([*scaled.values(), *plain.values()]), linear, spread,
-            slot=(lags.local_s % DAY_S // HOUR_S).astype(np.int64),
-            group=np.minimum(lags.first_lag - 1, 1), base=np.empty((n, 0, 4)),
-            dark=np.zeros(n, dtype=np.bool_), widen=np.ones(n), flags=("price-extrapolated",), centre=centre,
+            slot=lags.local_s % DAY_S // HOUR_S + 24 * group, group=group,
+            base=np.empty((n, 0, 4)), dark=np.zeros(n, dtype=np.bool_), widen=np.ones(n),
+            flags=("price-extrapolated",), centre=centre,
         )  # fmt: skip
 
     def _calendar(self, lags: Lags, target_s: IntArray) -> dict[str, FloatArray]:
@@ -208,8 +213,8 @@ class PricePredictor(Predictor):
         else:
             values = np.full((len(target_s), 4), np.nan)
         if step_s < HOUR_S and len(ahead):
-            shape, scatter = quarter_shape(data.series, target_s, self.place.time_zone)
-            values += shape[:, None]
+            apart, scatter = within_hour(data.series, ahead, coarse.p50, target_s)
+            values += apart[:, None]
             low = np.hypot(values[:, 1] - values[:, 0], scatter)
             high = np.hypot(values[:, 2] - values[:, 1], scatter)
             values[:, 0], values[:, 2] = values[:, 1] - low, values[:, 1] + high
@@ -240,24 +245,36 @@ def hourly(series: Series) -> Series:
     return Series(series.start_s + skip * series.step_s, HOUR_S, mean)
 
 
-def quarter_shape(
-    series: Series, target_s: IntArray, time_zone: str
-) -> tuple[FloatArray, FloatArray]:
-    """Mean deviation of each step from its hour over the last 42 days, by wall-clock step.
+def within_hour(
+    series: Series, hours_s: IntArray, price: FloatArray, target_s: IntArray
+) -> tuple[FloatArray, float]:
+    """How far each step (n,) lies from its hour in EUR/MWh, and the half-width that holds 80 % of what is left.
 
-    The second array is the half-width that holds 80 % of the deviations around that mean.
+    Steps follow the way from the hour before to the hour after: a least-squares line of the last 42 days on
+    slope and bend of the hours' prices, a line for each part of the hour. `price` (h,): the forecast of the
+    hours beginning at `hours_s`, which follow what `series` knows.
     """
     recent = series.between(series.end_s - SHAPE_DAYS * DAY_S, series.end_s)
-    times = recent.times_s
     hours = hourly(recent)
-    deviation = recent.values - hours.at(times)
-    step = calendar(times, time_zone).second_of_day // series.step_s
-    slots = DAY_S // series.step_s
-    known = ~np.isnan(deviation)
-    counts = np.bincount(step[known], minlength=slots)
-    sums = np.bincount(step[known], weights=deviation[known], minlength=slots)
-    shape = sums / (counts + 3.0)  # three days of "flat" as prior
-    rest = np.abs(deviation[known] - shape[step[known]])
-    scatter = float(np.quantile(rest, 0.8)) if len(rest) else 0.0
-    at = calendar(target_s, time_zone).second_of_day // series.step_s
-    return shape[at], np.full(len(target_s), scatter)
+    parts = HOUR_S // series.step_s
+    steps = recent.at(hours.times_s[:, None] + np.arange(parts) * series.step_s)
+    deviation = steps - hours.values[:, None]
+    known = ~np.isnan(hours.values)
+    times, values = hours.times_s[known], hours.values[known]
+    # An hour of equal steps is one of a market that traded hours then.
+    rows = ~np.isnan(deviation).any(axis=1) & (np.ptp(steps, axis=1) > 0)
+    if not rows.any():
+        return np.zeros(len(target_s)), 0.0
+    way = _way(times, values, hours.times_s[rows])
+    lines = np.linalg.lstsq(way, deviation[rows])[0]
+    scatter = float(np.quantile(np.abs(deviation[rows] - way @ lines), 0.8))
+    times, values = np.append(times, hours_s), np.append(values, price)
+    ahead = _way(times, values, target_s // HOUR_S * HOUR_S)
+    part = target_s % HOUR_S // series.step_s
+    return np.asarray(np.einsum("nk,kn->n", ahead, lines[:, part])), scatter
+
+
+def _way(times_s: IntArray, price: FloatArray, at_s: IntArray) -> FloatArray:
+    """Columns (n, 3) of hours: one, the step from the hour before to the hour after, and the bend between."""
+    before, own, after = (np.interp(at_s + shift, times_s, price) for shift in (-HOUR_S, 0, HOUR_S))
+    return np.column_stack([np.ones(len(at_s)), after - before, after - 2.0 * own + before])

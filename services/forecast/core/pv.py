@@ -18,7 +18,7 @@ from services.forecast.core.place import Place
 from services.forecast.core.predictor import Predictor
 from services.forecast.core.pv_linear import spline_columns
 from services.forecast.core.pv_physics import PvArray, default_band, pv_power
-from services.forecast.core.pv_published import followed
+from services.forecast.core.pv_published import followed, followed_columns
 from services.forecast.core.pv_recent import Recent, lag_columns
 from services.forecast.core.pv_site import (
     Plane,
@@ -95,7 +95,7 @@ class PvPredictor(Predictor):
         self.has_others = data.weather is not None and "pv_forecast_w" in data.weather.columns
         if self.has_others:
             self.forget_days = self.line_forget_days = OTHERS_FORGET_DAYS
-            self.half_life_days = OTHERS_HALF_LIFE_DAYS
+            self._heed_others()
         known = int((~np.isnan(series.values)).sum())
         self.days_taught = known * series.step_s / DAY_S
         if known < 1.5 * self.fitted_from_rows:
@@ -119,6 +119,10 @@ class PvPredictor(Predictor):
             times, series.step_s, series.values, ghi, self.location, self.capacity_w
         )
         self.shift_s = 0 if self.plane is None else self.plane.shift_s
+
+    def _heed_others(self) -> None:
+        self.half_life_days = OTHERS_HALF_LIFE_DAYS
+        self.bias_days = 0  # what one week was beside a forecast that changes says nothing of the next
 
     def _history(self, data: Dataset, name: str, times: IntArray) -> FloatArray | None:
         if data.weather is None or name not in data.weather.columns:
@@ -281,14 +285,12 @@ class PvPredictor(Predictor):
         others_columns(
             past, weather, times // DAY_S * DAY_S, times, data.series.step_s, self.capacity_w
         )
-        names = ["others", "others_day"]
         clear = self._clear_power(self._past_sun(data.series))
         if clear is not None:
             past["clear_power"] = clear / self.capacity_w
-            names.append("clear_power")
         member = followed(
-            issue_s, target_s, np.column_stack([columns[k] for k in names]), times,
-            np.column_stack([past[k] for k in names]), data.series.values / self.capacity_w,
+            issue_s, target_s, followed_columns(columns), times, followed_columns(past),
+            data.series.values / self.capacity_w,
         )  # fmt: skip
         told = Recent(data.series, past["others"] * self.capacity_w, self.capacity_w)
         ratio = np.clip(np.nan_to_num(told.ratio(issue_s, 24 * GAIN_DAYS), nan=1.0), 0.5, 2.0)
@@ -401,7 +403,7 @@ class PvPredictor(Predictor):
         self.fitted_from_rows = int(constants["fitted_from_rows"])
         self.has_others = bool(constants["has_others"])
         if self.has_others:
-            self.half_life_days = OTHERS_HALF_LIFE_DAYS
+            self._heed_others()
         self.has_physics = bool(constants["has_physics"])
         self.days_taught = float(constants["days_taught"])
         self.plane, self.shift_s = None, int(constants["shift_s"])

@@ -12,14 +12,31 @@ from services.forecast.core.bands import LEVELS, FloatArray, IntArray
 from services.forecast.core.calendar import DAY_S
 
 MEMORY_DAYS = 40
-FORGET_DAYS = 20.0
+FORGET_DAYS = 30.0
 """After this time a day weighs a third (e-folding)."""
-NEAR_H = 1.0
-RIDGE = 0.3
+NEAR_H = 2.0
+RIDGE = 0.1
 """In rows of full capacity: what holds coefficients to the pooled ones, and those to the forecast itself."""
 ROUNDS = 6
 SMALLEST_ERROR = 0.02
 LEAST_ROWS = 20
+SMALLEST_CLEAR = 0.05
+"""Of capacity: below it a share of clear sky says nothing."""
+MOST_SHARE = 1.5
+
+
+def followed_columns(columns: dict[str, FloatArray]) -> FloatArray:
+    """What `followed` looks at (n, k), of capacity: `others`, `others_day`, `clear_power` if there is one.
+
+    The published forecast times its own share of clear sky: what it hides of sun and of cloud differs.
+    """
+    told = columns["others"]
+    taken = [told, columns["others_day"]]
+    if "clear_power" in columns:
+        clear = columns["clear_power"]
+        share = np.clip(told / np.maximum(clear, SMALLEST_CLEAR), 0.0, MOST_SHARE)
+        taken += [clear, told * share]
+    return np.column_stack(taken)
 
 
 def followed(

@@ -6,7 +6,9 @@ import numpy as np
 from scipy.special import ndtr
 from scipy.stats import norm
 
-from services.forecast.core.bands import Bands, FloatArray
+from services.forecast.core.bands import Bands, FloatArray, IntArray
+
+HOUR_S = 3_600
 
 
 def from_uniform(bands: Bands, level: FloatArray, *, lowest: float | None = None) -> FloatArray:
@@ -22,27 +24,25 @@ def from_uniform(bands: Bands, level: FloatArray, *, lowest: float | None = None
 
 
 def scenarios(
-    bands: Bands, count: int, seed: int, *, step_s: int, correlation_h: float,
-    lowest: float | None = None,
-) -> FloatArray:  # fmt: skip
+    bands: Bands, count: int, seed: int, *, step_s: int, lowest: float | None = None
+) -> FloatArray:
     """`count` equally likely paths, shape (count, n), whose marginals are the bands.
 
-    A Gaussian copula with correlation exp(-|dt| / correlation_h) (Pinson et al. 2009), drawn in antithetic
-    pairs so that few paths already have the right middle. Same seed, same paths.
+    A Gaussian copula with correlation exp(-|dt| / bands.correlation_h) (Pinson et al. 2009; 6 h where the bands
+    do not say), drawn in antithetic pairs so that few paths already have the right middle. Same seed, same
+    paths.
 
     Raises
     ------
     ValueError
-        when `count` is below 1 or `correlation_h` is not positive.
+        when `count` is below 1.
     """
     if count < 1:
         raise ValueError(f"count: {count} must be at least 1")
-    if not correlation_h > 0:
-        raise ValueError(f"correlation_h: {correlation_h} must be above 0 hours")
     n = len(bands)
     pairs = (count + 1) // 2
     draws = np.random.default_rng(seed).standard_normal((pairs, n))
-    keep = float(np.exp(-step_s / 3600.0 / correlation_h))
+    keep = float(np.exp(-step_s / HOUR_S / (bands.correlation_h or 6.0)))
     noise = np.sqrt(1.0 - keep**2)
     path = np.empty((pairs, n))
     if n:
@@ -54,13 +54,25 @@ def scenarios(
     return from_uniform(bands, ndtr(both[:count]), lowest=lowest)
 
 
-def correlation_hours(z: FloatArray, step_s: int, default_h: float = 6.0) -> float:
-    """Correlation time in hours from standardised errors of consecutive steps (issues, n); NaN-aware."""
-    a, b = z[:, :-1].ravel(), z[:, 1:].ravel()
-    known = ~np.isnan(a) & ~np.isnan(b)
-    if known.sum() < 100:
-        return default_h
-    rho = float(np.corrcoef(a[known], b[known])[0, 1])
-    if not 0.01 < rho < 0.999:
-        return default_h
-    return float(-step_s / 3600.0 / np.log(rho))
+def correlation_hours(z: FloatArray, target_s: IntArray) -> float | None:
+    """Hours after which the correlation of errors has fallen to 1/e, from errors one hour apart.
+
+    Parameters
+    ----------
+    z : errors in widths of their bands, shape (n,), one issue after the other
+    target_s : beginning of the step that each belongs to, epoch seconds, ascending within an issue
+
+    Returns
+    -------
+    None when fewer than 100 pairs are known or their correlation is not between 0.02 and 0.98.
+    """
+    gaps = np.diff(target_s)
+    if not (gaps > 0).any():
+        return None
+    lag = max(1, int(HOUR_S // gaps[gaps > 0].min()))
+    pairs = target_s[lag:] - target_s[:-lag] == HOUR_S
+    if pairs.sum() < 100:
+        return None
+    z = np.clip(z, -4.0, 4.0)  # or a few misses of a narrow band would decide alone
+    rho = float(np.corrcoef(z[:-lag][pairs], z[lag:][pairs])[0, 1])
+    return float(-1.0 / np.log(rho)) if 0.02 < rho < 0.98 else None
