@@ -20,6 +20,7 @@ from services.thermal.core.features import (
 )
 from services.thermal.core.hindcast import run_filter
 from services.thermal.core.history import History, with_irradiance
+from services.thermal.core.task import season_weights
 from tests.unit.thermal.house import LATITUDE, LONGITUDE, simulate, true_house
 
 DAY, STEP = 96, 900
@@ -164,3 +165,10 @@ def test_the_grid_of_leads_reaches_the_longest() -> None:
     assert lead_grid(900, 6 * 3600) == (4, 8, 12, 24)
     assert lead_grid(900, 7 * 3600) == (4, 8, 12, 24, 36)
     assert lead_grid(1560, 24 * 3600)[-1] == 83
+
+
+def test_a_history_shorter_than_the_weather_mean_keeps_its_length(history: History) -> None:
+    short = history.rows(0, 3 * DAY)
+    assert season_weights(short).shape == (3 * DAY,)
+    correction = learn(wrong_house(), short, np.isfinite(short.temperature_c), 3600)
+    assert correction.lead_rows == (4,)
