@@ -123,3 +123,7 @@ class Bank:
         place = np.clip(np.searchsorted(self.rows, rows), 0, len(self.rows) - 1)
         found = self.mean_c[place, int(np.searchsorted(self.lead_rows, lead))]
         return np.where((self.rows[place] == rows)[:, None], found, np.nan)
+
+
+NO_FORECASTS = Bank(np.zeros(1, dtype=np.int64), np.zeros(1, dtype=np.int64), np.full((1, 1, 1), np.nan))
+"""Where a view is read for its temperatures and inputs alone."""

@@ -18,13 +18,14 @@ from contracts.events.thermal import DynamicsIssued, ModelIdentified, StateEstim
 from contracts.events.weather import WeatherForecastIssued
 from contracts.thermal_model import HouseModel
 from services.thermal.core.content import pack, unpack
-from services.thermal.core.correction import PLANNED, Ridge, RoomLead, learn, look_back
+from services.thermal.core.correction import Ridge, RoomLead, learn, look_back
 from services.thermal.core.drive import drive_of
 from services.thermal.core.features import Cases, direct_features, issue_rows, physics_features
 from services.thermal.core.hindcast import run_filter
 from services.thermal.core.hindsight import APPLIED, TOO_SHORT, UNSETTLED, Track, added_c
 from services.thermal.core.history import History
 from services.thermal.core.memory import ROW_S, Ahead, Memory
+from services.thermal.core.stacking import PLANNED
 from services.thermal.service import BETWEEN_HOURS, MISSING, Thermal
 from tests.conftest import make_event
 from tests.unit.thermal.house import remembered, simulate, told, true_house
