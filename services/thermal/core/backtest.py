@@ -138,9 +138,10 @@ def _forecast(
         step_s,
     )
     for n, lead in enumerate(leads):
-        if drive.known[t : t + lead].all():
-            mean[n] = prediction.mean_c[lead - 1]
-            low[n], high[n] = prediction.low_c[lead - 1], prediction.high_c[lead - 1]
+        known = drive.known[t : t + lead].all(axis=0)
+        mean[n][known] = prediction.mean_c[lead - 1][known]
+        low[n][known] = prediction.low_c[lead - 1][known]
+        high[n][known] = prediction.high_c[lead - 1][known]
 
 
 def _baselines(

@@ -185,7 +185,7 @@ def _learn_arx(
 
 
 def settled(history: History, known: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """(T, rooms) where the last day's inputs are known and half of its temperatures: after a gap
+    """(T, rooms) where the last day's `known` inputs are all and half of its temperatures: after a gap
     the filter has not found the room yet, and its errors are not those of the model."""
     day = max(1, round(86400 / history.step_s))
 
@@ -194,7 +194,7 @@ def settled(history: History, known: NDArray[np.bool_]) -> NDArray[np.bool_]:
         return np.asarray(count[day:] - count[:-day])
 
     measured = of_last_day(np.isfinite(history.temperature_c))
-    return np.asarray((measured >= day / 2) & (of_last_day(~known[:, None]) == 0))
+    return np.asarray((measured >= day / 2) & (of_last_day(~known) == 0))
 
 
 def _learn_one(
