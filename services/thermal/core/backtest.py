@@ -14,19 +14,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contracts.thermal_model import HouseModel
-from services.thermal.core.baselines import arx_inputs, fit_arx, run_arx
+from services.thermal.core.arx import behind_curve, fit_arx, room_series, run_arx
 from services.thermal.core.correction import Correction, correct_filtered, rows_to_filter
 from services.thermal.core.drive import Drive, drive_of, held_temperatures
+from services.thermal.core.features import view_of
 from services.thermal.core.filter import FilterState
-from services.thermal.core.hindcast import run_filter
-from services.thermal.core.history import History, fill_short_gaps
+from services.thermal.core.hindcast import NO_FORECASTS, run_filter
+from services.thermal.core.history import History
 from services.thermal.core.predict import Forecast, predict
+from services.thermal.core.task import season_weights
 
 Array = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
 WARM_UP_S = 14 * 86400
-ARX_STEP_S = 1800
 
 
 @dataclass(frozen=True)
@@ -137,9 +138,10 @@ def _forecast(
         step_s,
     )
     for n, lead in enumerate(leads):
-        if drive.known[t : t + lead].all():
-            mean[n] = prediction.mean_c[lead - 1]
-            low[n], high[n] = prediction.low_c[lead - 1], prediction.high_c[lead - 1]
+        known = drive.known[t : t + lead].all(axis=0)
+        mean[n][known] = prediction.mean_c[lead - 1][known]
+        low[n][known] = prediction.low_c[lead - 1][known]
+        high[n][known] = prediction.high_c[lead - 1][known]
 
 
 def _baselines(
@@ -162,18 +164,13 @@ def _baselines(
         ]
     )
     arx = np.full_like(truth, np.nan)
-    factor = max(1, round(ARX_STEP_S / history.step_s))
-    coarse = history.coarsen(factor)
-    inputs = arx_inputs(coarse, model.latitude_deg, model.longitude_deg, model.time_zone)
-    split = int(np.searchsorted(coarse.epoch_s, train_until_epoch_s))
-    coarse_leads = [max(1, round(lead / factor)) for lead in leads]
-    places = np.clip(origins // factor, 4, len(coarse.epoch_s) - max(coarse_leads) - 1)
-    for i in range(measured.shape[1]):
-        series = fill_short_gaps(coarse.temperature_c[:, i], 2)
-        fitted = fit_arx(series[:split], inputs[:split])
-        if fitted is None:
-            continue
-        runs = run_arx(fitted, series, inputs, places, max(coarse_leads))
-        for n, lead in enumerate(coarse_leads):
-            arx[n, :, i] = runs[lead - 1] - truth[n, :, i]
+    view = view_of(history, NO_FORECASTS, model.time_zone)
+    split = int(np.searchsorted(history.epoch_s, train_until_epoch_s))
+    taught = np.zeros(len(history.epoch_s))
+    taught[:split] = season_weights(history.rows(0, split))
+    for i, room in enumerate(model.rooms):
+        series = room_series(view, i, behind_curve(room))
+        fitted = fit_arx(series, taught)
+        if fitted is not None:
+            arx[:, :, i] = run_arx(fitted, series, origins, leads) - truth[:, :, i]
     return {"persistence": persistence, "same time yesterday": yesterday, "arx": arx}

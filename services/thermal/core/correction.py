@@ -2,12 +2,10 @@
 
 For each room and lead two ridge regressions: one of the physics model's error on its recent errors
 and the changes of earlier days, one of the temperature change itself on past and coming inputs. The
-forecast is a mean of physics, both regressions, persistence and same time yesterday, weighted by
-their errors on stretches that none of them has seen (stacking: D. Wolpert, Neural Networks 5, 1992;
-L. Breiman, Machine Learning 24, 1996), drawn to the two regressions where the history is long and
-to all members by their skill where it is short. The 90 % band is the conformal quantile of the same
-held-out errors. All of it adds to the physics model's forecast at the reference heating: as a drift
-that does not depend on the plan, it leaves the planner's model linear.
+forecast is a mean of physics, both regressions, persistence, same time yesterday and an ARX model,
+weighted by their errors on stretches that none of them has seen (`stacking`). The 90 % band is the
+conformal quantile of the same held-out errors. All of it adds to the physics model's forecast at the
+reference heating: as a drift that does not depend on the plan, it leaves the planner's model linear.
 """
 
 from __future__ import annotations
@@ -18,9 +16,9 @@ from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import nnls
 
 from contracts.thermal_model import HouseModel
+from services.thermal.core.arx import Arx, behind_curve, fit_arx, room_series, run_arx
 from services.thermal.core.drive import Drive, drive_of
 from services.thermal.core.features import (
     Cases,
@@ -33,6 +31,13 @@ from services.thermal.core.features import (
 )
 from services.thermal.core.hindcast import Bank, free_runs, run_filter
 from services.thermal.core.history import History
+from services.thermal.core.stacking import (
+    ALL_MEMBERS,
+    MEMBERS,
+    Stacking,
+    conformal_quantile,
+    stack,
+)
 from services.thermal.core.task import season_weights
 
 Array = NDArray[np.float64]
@@ -44,18 +49,9 @@ PENALTY = 100.0
 CLIP = 4.0
 HUBER_K = 0.4
 ROUNDS = 3
-MEMBERS = ("physics", "corrected", "direct", "persistence", "yesterday")
-LEARNT = (0.0, 0.5, 0.5, 0.0, 0.0)
-"""Shares of the members when nothing but the two regressions is trusted."""
-ALL_MEMBERS = (0, 1, 2, 3, 4)
-PLANNED = (0, 1)
-"""Members that answer to heating as physics does. The others have taken the heating into account
-themselves, less than physics would: added to a plan that heats otherwise than expected they are wrong."""
 FOLDS = 4
-FEWEST = 48
-PRIOR_DAYS, TRUSTED_RUNS = 100.0, 100.0
-WORST_K = 2.0
-COVERAGE = 0.90
+FEWEST = 24
+FIRST_LEARNT_S = 86400
 
 
 @dataclass(frozen=True)
@@ -105,11 +101,15 @@ class RoomLead:
 
 @dataclass(frozen=True)
 class Correction:
-    """By lead (rows of the grid it was learnt on) and room; None where too little was seen."""
+    """By lead (rows of the grid it was learnt on) and room; None where too little was seen.
+
+    `arx` by room, empty where that member is not stacked.
+    """
 
     step_s: int
     lead_rows: tuple[int, ...]
     leads: tuple[tuple[RoomLead | None, ...], ...]
+    arx: tuple[Arx | None, ...] = ()
 
 
 def lead_grid(step_s: int, longest_s: int) -> tuple[int, ...]:
@@ -120,47 +120,72 @@ def lead_grid(step_s: int, longest_s: int) -> tuple[int, ...]:
 
 
 def first_origin(step_s: int) -> int:
-    """First row of a history from which a correction is learnt or used: two days after its start."""
+    """First row of a history from which a correction is used: two days after its start."""
     return 2 * max(1, round(86400 / step_s))
 
 
 def learn(
     model: HouseModel, history: History, usable: NDArray[np.bool_], longest_lead_s: int,
-    members: tuple[int, ...] = ALL_MEMBERS,
+    stacking: Stacking = ALL_MEMBERS,
 ) -> Correction:  # fmt: skip
     """Learn from the forecasts that `model` would have issued along `history`.
 
     `history` must be complete in irradiance; `usable` (T, rooms) is False where a sample must not
-    teach; `members` are the places in MEMBERS of those that are stacked. Rooms are learnt one by one,
-    so that a spoilt one costs the others a feature only.
+    teach. Rooms are learnt one by one, so that a spoilt one costs the others a feature only.
     """
     masked = replace(history, temperature_c=np.where(usable, history.temperature_c, np.nan))
     step = history.step_s
     hour = max(1, round(3600 / step))
     grid = lead_grid(step, longest_lead_s)
-    origins = np.arange(first_origin(step), len(history.epoch_s) - grid[0], hour)
+    first = max(1, round(FIRST_LEARNT_S / step))
+    origins = np.arange(first, len(history.epoch_s) - grid[0], hour)
     drive = drive_of(model, masked)
     rows = issue_rows(step, origins, longest_lead_s)
     rows = rows[rows > 0]
     means = run_filter(model, masked, drive, 0, rows).means
     view = look_back(model, masked, drive, rows, means, grid)
-    season = season_weights(masked)[:, None] * settled(masked, drive.known)
+    warmth = season_weights(masked)
+    season = warmth[:, None] * settled(masked, drive.known)
     days_each = hour * step / 86400
+    arx: tuple[Arx | None, ...] = ()
+    unseen = np.full((len(grid), len(origins), len(model.rooms)), np.nan)
+    if MEMBERS.index("arx") in stacking.members:
+        arx = tuple(
+            _learn_arx(view, i, behind_curve(room), origins, grid, warmth, unseen[..., i])
+            for i, room in enumerate(model.rooms)
+        )
     return Correction(
         step,
         grid,
         tuple(
             tuple(
-                _learn_one(view, origins, lead, i, season, days_each, members)
+                _learn_one(view, origins, lead, i, season, days_each, stacking, unseen[n, :, i])
                 for i in range(len(model.rooms))
             )
-            for lead in grid
+            for n, lead in enumerate(grid)
         ),
+        arx,
     )
 
 
+def _learn_arx(
+    view: View, i: int, curve: bool, origins: IntArray, grid: Sequence[int], warmth: Array,
+    unseen: Array,
+) -> Arx | None:  # fmt: skip
+    """The recursion of room i; fills `unseen` (leads, origins) with what it would have said in each
+    quarter of the history if fitted on the others."""
+    series = room_series(view, i, curve)
+    rows = np.arange(len(warmth))
+    for first, last in pairwise(np.linspace(0, len(warmth), FOLDS + 1)):
+        inside = (origins >= first) & (origins < last)
+        fitted = fit_arx(series, warmth * ((rows < first) | (rows >= last + grid[-1])))
+        if fitted is not None:
+            unseen[:, inside] = run_arx(fitted, series, origins[inside], grid)
+    return fit_arx(series, warmth)
+
+
 def settled(history: History, known: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """(T, rooms) where the last day's inputs are known and half of its temperatures: after a gap
+    """(T, rooms) where the last day's `known` inputs are all and half of its temperatures: after a gap
     the filter has not found the room yet, and its errors are not those of the model."""
     day = max(1, round(86400 / history.step_s))
 
@@ -169,27 +194,28 @@ def settled(history: History, known: NDArray[np.bool_]) -> NDArray[np.bool_]:
         return np.asarray(count[day:] - count[:-day])
 
     measured = of_last_day(np.isfinite(history.temperature_c))
-    return np.asarray((measured >= day / 2) & (of_last_day(~known[:, None]) == 0))
+    return np.asarray((measured >= day / 2) & (of_last_day(~known) == 0))
 
 
 def _learn_one(
     view: View, origins: IntArray, lead: int, i: int, season: Array, days_each: float,
-    members: tuple[int, ...],
+    stacking: Stacking, arx_c: Array,
 ) -> RoomLead | None:  # fmt: skip
-    rows = origins[origins + lead < len(season)]
+    within = origins + lead < len(season)
+    rows = origins[within]
     truth = view.history.temperature_c[rows + lead, i] - view.at(rows)[:, i]
-    rows = rows[
-        np.isfinite(truth) & np.isfinite(view.bank.at(rows, lead)[:, i]) & (season[rows, i] > 0.0)
-    ]
+    good = np.isfinite(truth) & np.isfinite(view.bank.at(rows, lead)[:, i]) & (season[rows, i] > 0.0)
+    rows = rows[good]
     if len(rows) < FEWEST:
         return None
     truth = view.history.temperature_c[rows + lead, i] - view.at(rows)[:, i]
     weight = season[rows, i]
     cases = Cases(view, rows, lead)
-    direct = MEMBERS.index("direct") in members
+    direct = MEMBERS.index("direct") in stacking.members
     tables = physics_features(cases, i), direct_features(cases, i) if direct else None
     physics = cases.ahead[:, i] - cases.now[:, i]
     yesterday = cases.yesterday[:, i]
+    recursive = arx_c[within][good] - cases.now[:, i]
 
     def of(kept: NDArray[np.bool_]) -> tuple[Array, Array | None]:
         return tables[0][kept], None if tables[1] is None else tables[1][kept]
@@ -208,25 +234,27 @@ def _learn_one(
         kept = (rows + lead < first) | (rows >= last + lead)
         if inside.any() and kept.sum() >= FEWEST / 2:
             both = fitted(kept)
-            found = _members(physics[inside], yesterday[inside], both, of(inside))
+            found = _members(
+                physics[inside], yesterday[inside], both, of(inside), recursive[inside]
+            )
             errors.append(np.column_stack([found - truth[inside, None], weight[inside]]))
     if not errors:
         return None
     unseen = np.vstack(errors)
     days = float(unseen[:, -1].sum()) * days_each
     runs = days * 86400 / (lead * view.history.step_s)
-    share = np.zeros(len(MEMBERS))
-    share[list(members)] = stack(unseen[:, list(members)], unseen[:, -1], days, runs, members)
-    half = _quantile(np.abs(unseen[:, :-1] @ share), unseen[:, -1], runs)
+    share, stacked = np.zeros(len(MEMBERS)), list(stacking.members)
+    share[stacked] = stack(unseen[:, stacked], unseen[:, -1], days, runs, stacking)
+    half = conformal_quantile(np.abs(unseen[:, :-1] @ share), unseen[:, -1], runs)
     return RoomLead(*fitted(np.ones(len(rows), dtype=bool)), share, half)
 
 
 def _members(
     physics: Array, yesterday: Array, both: tuple[Ridge, Ridge | None],
-    tables: tuple[Array, Array | None],
+    tables: tuple[Array, Array | None], recursive: Array,
 ) -> Array:  # fmt: skip
-    """(origins, members) changes from now, in the order of MEMBERS; an unknown yesterday is now, and
-    what is not stacked counts as none."""
+    """(origins, members) changes from now, in the order of MEMBERS; an unknown yesterday is now, an
+    unknown recursion is physics, and what is not stacked counts as none."""
     return np.column_stack(
         [
             physics,
@@ -234,44 +262,9 @@ def _members(
             both[1](tables[1]) if both[1] is not None and tables[1] is not None else 0.0 * physics,
             np.zeros(len(physics)),
             np.nan_to_num(yesterday),
+            np.where(np.isfinite(recursive), recursive, physics),
         ]
     )
-
-
-def stack(
-    errors: Array, weight: Array, days: float, runs: float, members: tuple[int, ...] = ALL_MEMBERS
-) -> Array:
-    """(members,) shares, 0 or more and 1 together, that minimise the squared held-out errors.
-
-    They are drawn to a prior as if it had been seen best for PRIOR_DAYS days: shares by inverse
-    squared error of all members, and the more `runs` of the lead's length were seen the more the
-    two regressions in equal parts (which hold physics and yesterday already).
-    """
-    clean = np.clip(errors, -WORST_K, WORST_K)
-    moment = (clean * weight[:, None]).T @ clean / weight.sum()
-    mean_square = np.maximum(np.diag(moment), 1e-8)
-    learnt = runs / (runs + TRUSTED_RUNS)
-    hedge = (1.0 / mean_square) / (1.0 / mean_square).sum()
-    trusted = np.array(LEARNT)[list(members)]
-    prior = learnt * trusted / trusted.sum() + (1.0 - learnt) * hedge
-    strength = PRIOR_DAYS / days * float(mean_square.min())
-    upper = np.linalg.cholesky(moment + strength * np.eye(len(prior))).T
-    target = np.linalg.solve(upper.T, strength * prior)
-    sum_weight = 1e3 * float(np.sqrt(mean_square.max() + strength))
-    found, _ = nnls(
-        np.vstack([upper, np.full((1, len(prior)), sum_weight)]), np.append(target, sum_weight)
-    )
-    return np.asarray(found / found.sum())
-
-
-def _quantile(values: Array, weight: Array, runs: float) -> float:
-    """Weighted 90 % quantile, raised for few independent runs as in conformal prediction
-    (V. Vovk et al., Algorithmic Learning in a Random World, 2005)."""
-    level = min(1.0, COVERAGE * (1.0 + 1.0 / runs))
-    order = np.argsort(values)
-    share = np.cumsum(weight[order]) / weight.sum()
-    place = min(int(np.searchsorted(share, level)), len(order) - 1)
-    return float(values[order][place])
 
 
 def correct(
@@ -286,6 +279,10 @@ def correct(
     grid = correction.lead_rows
     added = np.full((len(grid), len(rows), view.held_c.shape[1]), np.nan)
     half = np.full_like(added, np.nan)
+    recursive = np.full_like(added, np.nan)
+    for i, fitted in enumerate(correction.arx):
+        if fitted is not None:
+            recursive[..., i] = run_arx(fitted, room_series(view, i, fitted.curve), rows, grid)
     for n, lead in enumerate(grid):
         cases = Cases(view, rows, lead)
         physics = cases.ahead - cases.now
@@ -300,6 +297,7 @@ def correct(
                     physics_features(cases, i),
                     None if learnt.direct is None else direct_features(cases, i),
                 ),
+                recursive[n, :, i] - cases.now[:, i],
             )
             added[n, :, i] = found @ learnt.weight - physics[:, i]
             half[n, :, i] = np.where(np.isfinite(added[n, :, i]), learnt.half_width_c, np.nan)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contracts.thermal_model import HouseModel
-from services.thermal.core.gains import gains_by_room, heat_by_room
+from services.thermal.core.gains import gains_by_room, heat_by_room, heating_of
 from services.thermal.core.history import History, ends_mean, fill_short_gaps
 
 Array = NDArray[np.float64]
@@ -20,7 +20,10 @@ HOLD_S = 2 * 3600
 
 @dataclass(frozen=True)
 class Drive:
-    """All inputs of a history as arrays, gaps filled as a running service would."""
+    """All inputs of a history as arrays, gaps filled as a running service would.
+
+    `known` (rows, rooms): whether a row's outdoor temperature and that room's own heating are.
+    """
 
     outside_c: Array
     heat_w: Array
@@ -33,17 +36,21 @@ class Drive:
 def drive_of(model: HouseModel, history: History) -> Drive:
     """Inputs for filter and prediction; `history` must be complete in irradiance.
 
-    `known` is False where heating or outdoor temperature was missing beyond a short gap;
-    `habit_air_w` is the air gain with metered gains replaced by their habit.
+    What is missing beyond a short gap is not `known`; there a heater counts half, for the sake of the rooms
+    around, as in the filter. `habit_air_w` is the air gain with metered gains replaced by their habit.
     """
     longest = 0 if history.filled else max(1, LONGEST_FILL_S // history.step_s)
     outside = ends_mean(fill_short_gaps(history.outside_c, longest))
-    known = np.isfinite(outside)
+    told = np.ones((len(outside), len(model.rooms)), dtype=bool)
+    for i, room in enumerate(model.rooms):
+        for source in heating_of(room):
+            if source in history.heat_w:
+                told[:, i] &= np.isfinite(fill_short_gaps(history.heat_w[source], longest))
+    known = told & np.isfinite(outside)[:, None]
     outside = hold_last(outside)
     heat_known = {name: np.where(np.isfinite(v), v, 0.0) for name, v in history.heat_w.items()}
-    for values in history.heat_w.values():
-        known &= np.isfinite(fill_short_gaps(values, longest))
-    heat = heat_by_room(model, heat_known, outside)
+    half = 0.5 * np.array([room.heater_power_w for room in model.rooms])
+    heat = np.where(told, heat_by_room(model, heat_known, outside), half)
     metered = {name: np.where(np.isfinite(v), v, 0.0) for name, v in history.metered_w.items()}
 
     def gains(series: dict[str, Array]) -> tuple[Array, Array]:

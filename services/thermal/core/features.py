@@ -218,7 +218,7 @@ def direct_features(cases: Cases, i: int) -> Array:
     now, view = cases.now, cases.view
     own = now[:, i]
     outside, ghi, dni = (view.inputs.index(name) for name in ("outside", "ghi", "dni"))
-    heats = _heats(view, i)
+    heats = heat_groups(view, i)
     columns = [*cases.lags[..., i], *cases.changes[:3, :, i], cases.yesterday[:, i], own]
     columns += [now[:, j] - own for j in range(now.shape[1]) if j != i]
     columns.append(cases.present[:, outside])
@@ -230,8 +230,8 @@ def direct_features(cases: Cases, i: int) -> Array:
     return np.column_stack([*columns, view.hour[cases.rows]])
 
 
-def _heats(view: View, i: int) -> list[list[int]]:
-    """Inputs that are the room's own heating, and those of all others together; only what exists."""
+def heat_groups(view: View, i: int) -> list[list[int]]:
+    """Places in `view.inputs` of the room's own heating, and those of all others together; only what exists."""
     names = sorted(view.history.heat_w)
     own = f"heat_{view.history.rooms[i]}"
     groups = [

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from contracts.thermal_model import COLD_SUFFIX, HouseModel
+from contracts.thermal_model import COLD_SUFFIX, HouseModel, RoomModel
 from services.thermal.core.solar import internal_gains, solar_gains
 
 Array = NDArray[np.float64]
@@ -36,6 +36,12 @@ def heat_by_room(model: HouseModel, heat_w: Mapping[str, Array], outside_c: Arra
 def cold_factor(outside_c: Array) -> Array:
     """How far a heating curve opens: (20 - outside) / 20, at least 0."""
     return np.maximum((20.0 - outside_c) / 20.0, 0.0)
+
+
+def heating_of(room: RoomModel) -> list[str]:
+    """Names of the series that heat a room."""
+    names = [share.source.removesuffix(COLD_SUFFIX) for share in room.heat_shares]
+    return [name for name in names if is_heating(name)]
 
 
 def is_heating(source: str) -> bool:

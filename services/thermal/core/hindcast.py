@@ -63,7 +63,10 @@ def run_filter(
             StepInputs(
                 history.step_s,
                 float(drive.outside_c[t - 1]),
-                list(drive.heat_w[t - 1]) if drive.known[t - 1] else [None] * len(total),
+                [
+                    float(power) if known else None
+                    for power, known in zip(drive.heat_w[t - 1], drive.known[t - 1], strict=True)
+                ],
                 list(drive.air_gain_w[t - 1]),
                 list(drive.mass_gain_w[t - 1]),
             ),
@@ -84,7 +87,7 @@ def free_runs(
     model: HouseModel, drive: Drive, step_s: int, rows: IntArray, means: Array, lead_rows: IntArray
 ) -> Array:
     """(rows, leads, rooms) temperatures predicted from the `means` of states at `rows`; NaN past
-    the end of the inputs and where an input was unknown on the way."""
+    the end of the inputs and where an input of the room was unknown on the way."""
     dynamics = discretise(model, step_s)
     steps, rooms = drive.heat_w.shape
     inputs = np.empty((steps, FIRST_ROOM_INPUT + 3 * rooms))
@@ -92,7 +95,7 @@ def free_runs(
     inputs[:, GROUND] = model.ground_temperature_c
     inputs[:, FIRST_ROOM_INPUT:] = np.hstack([drive.heat_w, drive.habit_air_w, drive.mass_gain_w])
     driven = inputs @ dynamics.B.T
-    unknown = np.concatenate([[0], np.cumsum(~drive.known)])
+    unknown = np.vstack([np.zeros((1, rooms)), np.cumsum(~drive.known, axis=0)])
     bias = np.array([room.sensor_bias_c for room in model.rooms])
     air = dynamics.layout.air
     result = np.full((len(rows), len(lead_rows), rooms), np.nan)
@@ -105,8 +108,9 @@ def free_runs(
             current = current @ transposed + driven[np.minimum(origins + h - 1, steps - 1)]
             if h in place:
                 end = origins + h
-                good = (end <= steps) & (unknown[np.minimum(end, steps)] == unknown[origins])
-                result[part, place[h]] = np.where(good[:, None], current[:, air] + bias, np.nan)
+                good = unknown[np.minimum(end, steps)] == unknown[origins]
+                good &= (end <= steps)[:, None]
+                result[part, place[h]] = np.where(good, current[:, air] + bias, np.nan)
     return result
 
 
@@ -123,3 +127,7 @@ class Bank:
         place = np.clip(np.searchsorted(self.rows, rows), 0, len(self.rows) - 1)
         found = self.mean_c[place, int(np.searchsorted(self.lead_rows, lead))]
         return np.where((self.rows[place] == rows)[:, None], found, np.nan)
+
+
+NO_FORECASTS = Bank(np.zeros(1, dtype=np.int64), np.zeros(1, dtype=np.int64), np.full((1, 1, 1), np.nan))
+"""Where a view is read for its temperatures and inputs alone."""

@@ -17,12 +17,13 @@ from contracts.thermal_model import HouseModel, content_hash
 from services.thermal.core.adapt import adapt
 from services.thermal.core.backtest import backtest
 from services.thermal.core.content import pack, unpack
-from services.thermal.core.correction import PLANNED, Correction, learn
+from services.thermal.core.correction import Correction, learn
 from services.thermal.core.dynamics import HORIZON_S
 from services.thermal.core.history import History
 from services.thermal.core.identify import identify
 from services.thermal.core.memory import Memory
 from services.thermal.core.screen import screen
+from services.thermal.core.stacking import PLANNED
 from services.thermal.core.structure import FOR_THE_PLANNER
 
 DAY_S = 86_400

@@ -155,7 +155,7 @@ def coarsening(step_s: int, days: float) -> int:
 def season_weights(history: History) -> Array:
     """(T,) weight of each row: 1 in heating weather, less in summer, whose habits (open windows,
     blinds) do not hold in winter. Weather is the mean outdoor temperature over four days."""
-    width = max(1, int(4 * 86400 // history.step_s))
+    width = min(max(1, int(4 * 86400 // history.step_s)), len(history.epoch_s))
     values = np.where(np.isfinite(history.outside_c), history.outside_c, 0.0)
     count = np.isfinite(history.outside_c).astype(float)
     kernel = np.ones(width)

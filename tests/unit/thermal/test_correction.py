@@ -9,7 +9,7 @@ import pytest
 
 from contracts.thermal_model import HouseModel
 from services.thermal.core.backtest import Backtest, backtest
-from services.thermal.core.correction import Correction, correct, lead_grid, learn, look_back, stack
+from services.thermal.core.correction import Correction, correct, lead_grid, learn, look_back
 from services.thermal.core.drive import drive_of
 from services.thermal.core.features import (
     Cases,
@@ -20,6 +20,8 @@ from services.thermal.core.features import (
 )
 from services.thermal.core.hindcast import run_filter
 from services.thermal.core.history import History, with_irradiance
+from services.thermal.core.stacking import ALL_MEMBERS, PLANNED, stack
+from services.thermal.core.task import season_weights
 from tests.unit.thermal.house import LATITUDE, LONGITUDE, simulate, true_house
 
 DAY, STEP = 96, 900
@@ -143,24 +145,31 @@ def test_a_room_that_was_never_seen_costs_the_others_little(
     assert (rest < 1.25 * clean).all()
 
 
-def test_weights_follow_skill_and_short_histories_hedge() -> None:
+def test_weights_follow_skill_where_it_is_known_and_lean_on_physics_and_arx_where_not() -> None:
     rng = np.random.default_rng(0)
     one, two = rng.normal(0.0, 0.3, (2, 2000))
-    errors = np.column_stack([one, two - 0.8 * one, two, two, two + one])
+    errors = np.column_stack([one, two - 0.8 * one, two, two, two + one, one])
     weight = np.ones(2000)
-    long, short = stack(errors, weight, 9000.0, 1.0), stack(errors, weight, 0.5, 0.5)
+    long, short = stack(errors, weight, 9000.0, 1.0), stack(errors, weight, 0.1, 0.5)
     for share in (long, short):
         assert share.sum() == pytest.approx(1.0) and (share >= 0.0).all()
     assert np.std(errors @ long) < 0.85 * np.std(errors @ short)
-    assert short.min() > 0.05 and long.min() < 0.01
-    better = stack(errors * (1.0, 4.0, 4.0, 4.0, 4.0), weight, 0.5, 0.5)
-    assert better[0] > 2.0 * short[0]
-    equal = np.repeat(errors[:, :1], 5, axis=1)
-    assert stack(equal, weight, 1.0, 1e6) == pytest.approx([0.0, 0.5, 0.5, 0.0, 0.0], abs=0.01)
-    assert stack(equal, weight, 1.0, 0.01) == pytest.approx(np.full(5, 0.2), abs=0.01)
+    assert short[[0, 5]].sum() > 0.9
+    equal = np.repeat(errors[:, :1], 6, axis=1)
+    for runs, shares in ((1e6, ALL_MEMBERS.many), (0.01, ALL_MEMBERS.few)):
+        assert stack(equal, weight, 1.0, runs) == pytest.approx(shares, abs=0.01)
+    both = stack(equal[:, :2], weight, 1.0, 1e6, PLANNED)
+    assert both == pytest.approx(PLANNED.many, abs=0.02)
 
 
 def test_the_grid_of_leads_reaches_the_longest() -> None:
     assert lead_grid(900, 6 * 3600) == (4, 8, 12, 24)
     assert lead_grid(900, 7 * 3600) == (4, 8, 12, 24, 36)
     assert lead_grid(1560, 24 * 3600)[-1] == 83
+
+
+def test_a_history_shorter_than_the_weather_mean_keeps_its_length(history: History) -> None:
+    short = history.rows(0, 3 * DAY)
+    assert season_weights(short).shape == (3 * DAY,)
+    correction = learn(wrong_house(), short, np.isfinite(short.temperature_c), 3600)
+    assert correction.lead_rows == (4,)

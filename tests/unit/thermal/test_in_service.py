@@ -18,13 +18,14 @@ from contracts.events.thermal import DynamicsIssued, ModelIdentified, StateEstim
 from contracts.events.weather import WeatherForecastIssued
 from contracts.thermal_model import HouseModel
 from services.thermal.core.content import pack, unpack
-from services.thermal.core.correction import PLANNED, Ridge, RoomLead, learn, look_back
+from services.thermal.core.correction import Ridge, RoomLead, learn, look_back
 from services.thermal.core.drive import drive_of
 from services.thermal.core.features import Cases, direct_features, issue_rows, physics_features
 from services.thermal.core.hindcast import run_filter
 from services.thermal.core.hindsight import APPLIED, TOO_SHORT, UNSETTLED, Track, added_c
 from services.thermal.core.history import History
 from services.thermal.core.memory import ROW_S, Ahead, Memory
+from services.thermal.core.stacking import PLANNED
 from services.thermal.service import BETWEEN_HOURS, MISSING, Thermal
 from tests.conftest import make_event
 from tests.unit.thermal.house import remembered, simulate, told, true_house
@@ -205,24 +206,35 @@ def test_with_too_little_in_mind_or_silent_inputs_physics_stands_alone(
     at = {round((d.issued.timestamp() - history.epoch_s[0]) / 3_600): d for d in issued}
     assert {at[hour].correction for hour in range(1, 48)} == {TOO_SHORT}
     assert at[48].correction == APPLIED
-    # the relay of room1 was unknown from row 500 to 510: nothing is added until a day after
-    assert {at[hour].correction for hour in range(126, 151)} == {UNSETTLED}
-    assert at[152].correction == APPLIED
-    assert not any(room.corrected for room in at[140].rooms.values())
+    # the relay of room1 was unknown from row 500 to 510: nothing is added to it until a day after
+    assert {at[hour].correction for hour in range(126, 153)} == {APPLIED}
+    used = {tuple(room.corrected for room in at[hour].rooms.values()) for hour in range(127, 151)}
+    assert used == {(True, False)}
+    assert [room.corrected for room in at[152].rooms.values()] == [True, True]
+
+
+def muted(log: list[Event], rooms: set[str], hours: int) -> list[Event]:
+    """The log with rooms whose thermometers have been silent for the last hours."""
+    silence = log[-1].data.time - timedelta(hours=hours)
+    silent = {"temperature_c": None}
+    return [
+        replace(e, data=e.data.model_copy(update=silent))
+        if e.type == "measurement.room.sampled" and e.entity in rooms and e.data.time > silence
+        else e
+        for e in log
+    ]  # fmt: skip
+
+
+def test_when_no_room_is_settled_physics_stands_alone(log: list[Event], content: bytes) -> None:
+    part = muted(log[: len(log) // 4], {"room0", "room1"}, 14)
+    last = said(engine_with(wrong_house(), content, True), part)[-1]
+    assert last.correction == UNSETTLED
+    assert not any(room.corrected for room in last.rooms.values())
 
 
 def test_a_silent_room_is_left_to_physics_and_no_other(log: list[Event], content: bytes) -> None:
-    part = log[: len(log) // 4]
-    silence = part[-1].data.time - timedelta(hours=3)
-
-    def muted(event: Event) -> Event:
-        if event.type != "measurement.room.sampled" or event.entity != "room0":
-            return event
-        if event.data.time <= silence:
-            return event
-        return replace(event, data=event.data.model_copy(update={"temperature_c": None}))
-
-    last = said(engine_with(wrong_house(), content, True), [muted(event) for event in part])[-1]
+    part = muted(log[: len(log) // 4], {"room0"}, 3)
+    last = said(engine_with(wrong_house(), content, True), part)[-1]
     used = [room.corrected for room in last.rooms.values()]
     assert (last.correction, used) == (APPLIED, [False, True])
 

@@ -7,7 +7,6 @@ import pandas as pd
 import pytest
 from pvlib import irradiance, solarposition
 
-from services.thermal.core.baselines import fit_arx, run_arx
 from services.thermal.core.filter import Innovation, RoomEstimate
 from services.thermal.core.history import fill_short_gaps
 from services.thermal.core.solar import local_hour, plane_irradiance, split_ghi, sun_path
@@ -124,21 +123,6 @@ def test_longitude_follows_from_the_daylight() -> None:
     _, longitude, _, note = locate(simulate(true_house(), days=10))
     assert longitude == pytest.approx(14.4, abs=3.0)
     assert "assumed" in note
-
-
-def test_arx_learns_a_first_order_law() -> None:
-    rng = np.random.default_rng(0)
-    outside = 5.0 + 3.0 * np.sin(np.arange(1500) / 15.0) + rng.normal(0.0, 0.5, 1500)
-    series = np.empty(1500)
-    series[0] = 20.0
-    for t in range(1499):
-        series[t + 1] = series[t] + 0.05 * (outside[t] + 15.0 - series[t])
-    model = fit_arx(series[:1000], outside[:1000, None])
-    assert model is not None
-    origins = np.arange(1050, 1400, 10)
-    runs = run_arx(model, series, outside[:, None], origins, 48)
-    assert np.abs(runs[-1] - series[origins + 48]).mean() < 0.1
-    assert fit_arx(series[:10], outside[:10, None]) is None
 
 
 def drop(z: float) -> tuple[tuple[Innovation, ...], tuple[RoomEstimate, ...]]:
