@@ -9,6 +9,7 @@ import numpy as np
 from services.forecast.core.bands import FloatArray, IntArray
 from services.forecast.core.calendar import DAY_S
 from services.forecast.core.features import Features
+from services.forecast.core.forest import QuantileForest
 from services.forecast.core.lags import (
     Lags,
     make_lags,
@@ -23,14 +24,16 @@ from services.forecast.core.series import Dataset
 DEPTH_DAYS = 42
 SPECIAL_DAY_SCORE = 3.5
 LEVEL_TRUST = 0.7
+LEAF_ROWS = 10
+"""Fewest rows in a leaf of the forest: what people do is noise to a larger part than clouds are."""
 
 
 class LoadPredictor(Predictor):
     """P10, P50, P90 and mean of a house's uncontrolled load in W.
 
     Everything is relative to the mean of the last 28 known days, so that a house that changes its
-    level needs no new model. Members: boosted trees, per-hour linear quantiles, and the weighted quantiles
-    of like days (the seasonal forecast), which carries the first weeks.
+    level needs no new model. Members: boosted trees, a quantile forest, per-hour linear quantiles, and the
+    weighted quantiles of like days (the seasonal forecast), which carries the first weeks.
     """
 
     kind = "load"
@@ -52,6 +55,9 @@ class LoadPredictor(Predictor):
 
     def linear(self) -> LinearQuantiles | None:
         return LinearQuantiles(ridge=30.0)
+
+    def forests(self) -> list[QuantileForest]:
+        return [QuantileForest(leaf=LEAF_ROWS)]
 
     def base_names(self) -> list[str]:
         return ["like-days", "like-days-at-recent-level"]

@@ -20,6 +20,8 @@ HOUR_S = 3600
 DEPTH_DAYS = 28
 SHAPE_DAYS = 42
 LEAST_SPREAD = 8.0
+LAST_HOURS = range(1, 25)
+"""Hours before the issue whose prices every hour ahead sees."""
 BEND = 1.5
 """The linear member sees asinh of this times the price: a straight line inside, spikes do not lead."""
 
@@ -39,9 +41,9 @@ class PricePredictor(Predictor):
     half_life_days = 40.0
     forget_days = 365.0
     line_forget_days = 365.0
-    max_rows = 48_000
+    max_rows = 72_000
     scale_power = 0.5  # errors count in EUR, not in units of the spread
-    training_days = 4 * 365
+    training_days = 3 * 365  # and the year before: all its hours are rows
 
     def boosted(self) -> list[BoostedQuantiles]:
         return [
@@ -102,6 +104,7 @@ class PricePredictor(Predictor):
         level["last_min"] = np.nanmin(last_day, axis=1)[of_issue]
         level["last_max"] = np.nanmax(last_day, axis=1)[of_issue]
         level["last_hours"] = np.nanmean(last_day[:, :3], axis=1)[of_issue]
+        level |= {f"last_{hour}h": last_day[of_issue, hour - 1] for hour in LAST_HOURS}
         level["total7"] = np.nanmean(days[:, :7], axis=(1, 2))[of_issue]
         scaled = {name: (values - centre) / spread for name, values in level.items()}
 
@@ -126,13 +129,12 @@ class PricePredictor(Predictor):
                 *(np.arcsinh(BEND * scaled[name]) for name in (
                     "day1", "day2", "week1", "week2", "hour7", "hour28", "weeks4", "like", "recent3",
                     "recent10", "step_of_last_week", "total1", "total2", "total_week1", "total7",
-                    "last_min", "last_max", "last_hours",
+                    "last_min", "last_max", "last_hours", *(f"last_{hour}h" for hour in LAST_HOURS),
                 )),
                 *(plain[name] for name in ("year_ago", "year_sin", "year_cos", "next_holiday",
                                            "neighbour_holiday", "lead_day")),
                 *(np.where(free, np.arcsinh(BEND * scaled[name]), 0.0)
                   for name in ("day1", "total1", "week1")),
-                np.arcsinh(BEND * (last_day[of_issue] - centre[:, None]) / spread[:, None]),
                 np.eye(7)[weekday],
                 *(values for name, values in plain.items() if name.startswith("weather_")),
             ]

@@ -77,22 +77,23 @@ class PvPredictor(Predictor):
         self.plane: Plane | None = None
         self.shift_s = 0
         self.fitted_from_rows = 0
-        self.has_others = self.has_physics = False
+        self.has_others = self.has_physics = self.only_others = False
         self.days_taught = 0.0
         self._sun_kept: tuple[tuple[int, int, int], SunPath | None] | None = None
 
     # site -------------------------------------------------------------------------------------
 
     def prepare(self, data: Dataset) -> None:
-        self._survey(data)
         weather = set() if data.weather is None else set(data.weather.columns)
+        self._survey(data, weather)
         has_site = self.location is not None and bool(self.arrays())
         self.has_physics = has_site and bool(weather & LIGHT)
 
-    def _survey(self, data: Dataset) -> None:
+    def _survey(self, data: Dataset, weather: set[str]) -> None:
         """Capacity, location and plane, fitted anew when the history has grown by half."""
         series = data.series
-        self.has_others = data.weather is not None and "pv_forecast_w" in data.weather.columns
+        self.has_others = "pv_forecast_w" in weather
+        self.only_others = self.has_others and not weather & LIGHT
         if self.has_others:
             self.forget_days = self.line_forget_days = OTHERS_FORGET_DAYS
             self._heed_others()
@@ -190,7 +191,8 @@ class PvPredictor(Predictor):
         ]
 
     def linear(self) -> LinearQuantiles | None:
-        return LinearQuantiles(ridge=20.0)
+        # Where a published forecast is all there is, the follower is the better line.
+        return None if self.only_others else LinearQuantiles(ridge=20.0)
 
     def features(self, data: Dataset, issue_s: IntArray, target_s: IntArray) -> Features:
         with warnings.catch_warnings():

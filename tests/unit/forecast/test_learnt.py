@@ -273,6 +273,16 @@ class TestLoad:
         bands = predictor.predict(data, issue, issue + np.arange(24, dtype=np.int64) * 3600)
         assert bands.p50.min() > 100
 
+    def test_a_forest_of_wide_leaves_is_a_member(self) -> None:
+        predictor = LoadPredictor(PRAGUE, lead_s=DAY_S, parameters=QUICK)
+        predictor.train(Dataset(load_series(30)), 0)
+        names = ["boost0", "linear", "forest0", "like-days", "like-days-at-recent-level"]
+        assert predictor.member_names() == names
+        (wood,) = predictor.woods
+        assert wood.leaf == 10
+        assert predictor.combination is not None
+        assert (predictor.combination.band_weights > 0.02).all()
+
     def test_too_little_history_says_so(self) -> None:
         with pytest.raises(ValueError, match=r"load: .* days of history"):
             LoadPredictor(PRAGUE).train(Dataset(load_series(2)), 0)

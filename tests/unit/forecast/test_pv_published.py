@@ -6,7 +6,11 @@ import numpy as np
 
 from services.forecast.core.bands import FloatArray, IntArray
 from services.forecast.core.calendar import DAY_S
-from services.forecast.core.pv_published import followed
+from services.forecast.core.place import Place
+from services.forecast.core.pv import PvPredictor
+from services.forecast.core.pv_physics import PvArray
+from services.forecast.core.pv_published import followed, followed_columns
+from services.forecast.core.series import Dataset, Series, weather_runs
 
 START = 20_000 * DAY_S
 TIMES: IntArray = START + np.arange(40 * 24, dtype=np.int64) * 3600
@@ -73,3 +77,36 @@ def test_missing_stays_missing_and_a_young_history_says_the_forecast_itself() ->
     assert np.isnan(ask(hole, y, 35)[10]).all()
     np.testing.assert_allclose(ask(x, y, 0)[:, 1], x[:24, 0])
     assert (ask(x, y, 0)[8:16, 2] > x[8:16, 0]).all()
+
+
+def test_the_forecast_times_its_share_of_clear_sky_is_looked_at() -> None:
+    told, clear = np.array([0.2, 0.6, 0.01]), np.array([0.4, 0.3, 0.0])
+    dark = {"others": told, "others_day": np.full(3, 0.3)}
+    np.testing.assert_allclose(followed_columns(dark), [[0.2, 0.3], [0.6, 0.3], [0.01, 0.3]])
+    found = followed_columns(dark | {"clear_power": clear})
+    np.testing.assert_allclose(found[:, 2], clear)
+    np.testing.assert_allclose(found[:, 3], [0.2 * 0.5, 0.6 * 1.5, 0.01 * 0.2])
+
+
+def model(given: dict[str, FloatArray], power: FloatArray) -> PvPredictor:
+    place = Place(latitude=48.5, longitude=6.5, arrays=(PvArray(30, 180, 5000),), capacity_w=5000.0)
+    predictor = PvPredictor(place, lead_s=DAY_S, parameters={"rounds": 5})
+    predictor.train(Dataset(Series(START, 3600, power), weather_runs(TIMES, given)), 0)
+    return predictor
+
+
+def test_beside_a_published_forecast_no_week_corrects_the_next_and_alone_it_needs_no_line() -> None:
+    x, y = history()
+    power = 5000.0 * y
+    power[33 * 24 :] *= 1.3  # the last week gave more than anybody said
+    told = {"pv_forecast_w": 5000.0 * x[:, 0]}
+    light = {"ghi": 900.0 * x[:, 1]}
+    alone, both, without = (model(given, power) for given in (told, told | light, light))
+    assert "linear" not in alone.member_names()
+    assert "linear" in both.member_names() and "others-followed" in both.member_names()
+    assert alone.bias == both.bias == 1.0
+    assert without.bias > 1.02
+    again = PvPredictor(alone.place)
+    again.load(alone.save())
+    again.refresh()
+    assert again.bias == 1.0 and again.member_names() == alone.member_names()
