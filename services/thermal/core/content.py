@@ -19,17 +19,22 @@ from services.thermal.core.features import bank_leads, view_of
 from services.thermal.core.hindcast import Bank
 from services.thermal.core.history import History
 from services.thermal.core.memory import ROW_S
+from services.thermal.core.stacking import MEMBERS
 
 Array = NDArray[np.float64]
 
 DIGITS = 7
 """Significant digits that are kept of what was learnt: a third of the size."""
+STORED_MEMBERS = MEMBERS.index("arx")
+"""Members whose weights are written: the house does not stack ARX, whose recursion is not stored."""
 
 
 def pack(model: HouseModel, correction: Correction | None = None) -> bytes:
-    """The content; the same for the same model and correction."""
+    """The content; the same for the same model and correction. Raises ValueError for one with ARX."""
     if correction is None:
         return to_json(model).encode()
+    if correction.arx:
+        raise ValueError("a correction that stacks ARX is not stored")
     learnt = {
         "step_s": correction.step_s,
         "lead_rows": list(correction.lead_rows),
@@ -72,7 +77,7 @@ def _written(room: RoomLead | None) -> dict[str, Any] | None:
         "corrected": ridge(room.corrected),
         "direct": ridge(room.direct),
         "half_width_c": _numbers(np.array([room.half_width_c]))[0],
-        "weight": _numbers(room.weight),
+        "weight": _numbers(room.weight[:STORED_MEMBERS]),
     }
 
 
@@ -90,7 +95,7 @@ def _read(found: Mapping[str, Any]) -> Correction:
         return RoomLead(
             ridge(numbers["corrected"]),
             None if numbers["direct"] is None else ridge(numbers["direct"]),
-            np.array(numbers["weight"], dtype=np.float64), float(numbers["half_width_c"]),
+            np.append(np.array(numbers["weight"], dtype=np.float64), 0.0), float(numbers["half_width_c"]),
         )  # fmt: skip
 
     return Correction(

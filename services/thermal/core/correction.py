@@ -242,10 +242,10 @@ def _learn_one(
         return None
     unseen = np.vstack(errors)
     days = float(unseen[:, -1].sum()) * days_each
-    runs = days * 86400 / (lead * view.history.step_s)
+    lead_s = lead * view.history.step_s
     share, stacked = np.zeros(len(MEMBERS)), list(stacking.members)
-    share[stacked] = stack(unseen[:, stacked], unseen[:, -1], days, runs, stacking)
-    half = conformal_quantile(np.abs(unseen[:, :-1] @ share), unseen[:, -1], runs)
+    share[stacked] = stack(unseen[:, stacked], unseen[:, -1], days, lead_s, stacking)
+    half = conformal_quantile(np.abs(unseen[:, :-1] @ share), unseen[:, -1], days * 86400 / lead_s)
     return RoomLead(*fitted(np.ones(len(rows), dtype=bool)), share, half)
 
 

@@ -1,8 +1,8 @@
 """Weights of several forecasts of the same, by their errors on stretches that none of them has seen.
 
 Stacking: D. Wolpert, Neural Networks 5, 1992; L. Breiman, Machine Learning 24, 1996. Where few runs
-were seen the weights are drawn to what needs little history (physics and ARX), where many were to
-the regressions that have learnt from it.
+were seen the weights are drawn to what needs little history (physics and ARX, whole days ahead the
+same time yesterday, too), where many were to the regressions that have learnt from it.
 """
 
 from __future__ import annotations
@@ -21,37 +21,48 @@ MEMBERS = ("physics", "corrected", "direct", "persistence", "yesterday", "arx")
 @dataclass(frozen=True)
 class Stacking:
     """Places in MEMBERS of those that are stacked, and the shares to which their weights are drawn
-    after `few` and after `many` runs."""
+    after `few` and after `many` runs; `few_days` after few where the lead is whole days."""
 
     members: tuple[int, ...]
     few: tuple[float, ...]
+    few_days: tuple[float, ...]
     many: tuple[float, ...]
 
 
 ALL_MEMBERS = Stacking(
-    (0, 1, 2, 3, 4, 5), (0.5, 0.0, 0.0, 0.0, 0.0, 0.5), (0.0, 0.5, 0.5, 0.0, 0.0, 0.0)
+    (0, 1, 2, 3, 4, 5),
+    (0.5, 0.0, 0.0, 0.0, 0.0, 0.5),
+    (0.4, 0.0, 0.0, 0.0, 0.2, 0.4),
+    (0.0, 0.5, 0.5, 0.0, 0.0, 0.0),
 )
-PLANNED = Stacking((0, 1), (0.5, 0.5), (0.0, 1.0))
+PLANNED = Stacking((0, 1), (0.5, 0.5), (0.5, 0.5), (0.0, 1.0))
 """Members that answer to heating as physics does. The others have taken the heating into account
 themselves, less than physics would: added to a plan that heats otherwise than expected they are wrong."""
 PRIOR_DAYS, TRUSTED_RUNS = 50.0, 70.0
+WHOLE_DAYS_S = 1800
+"""Within which a lead counts as whole days."""
 WORST_K = 2.0
 COVERAGE = 0.90
 
 
 def stack(
-    errors: Array, weight: Array, days: float, runs: float, stacking: Stacking = ALL_MEMBERS
+    errors: Array, weight: Array, days: float, lead_s: int, stacking: Stacking = ALL_MEMBERS
 ) -> Array:
     """(members,) shares, 0 or more and 1 together, that minimise the squared held-out errors.
 
-    They are drawn to a prior as if it had been seen best for PRIOR_DAYS days: the stacking's shares
-    for few runs of the lead's length, those for many after TRUSTED_RUNS.
+    The errors are those of `days` at a lead of `lead_s`. The shares are drawn to a prior as if it had
+    been seen best for PRIOR_DAYS days: the stacking's for few runs of the lead's length, those for
+    many after TRUSTED_RUNS.
     """
+    runs = days * 86400 / lead_s
+    whole_days = round(lead_s / 86400)
+    same_hour = whole_days > 0 and abs(lead_s - 86400 * whole_days) <= WHOLE_DAYS_S
+    few = stacking.few_days if same_hour else stacking.few
     clean = np.clip(errors, -WORST_K, WORST_K)
     moment = (clean * weight[:, None]).T @ clean / weight.sum()
     mean_square = np.maximum(np.diag(moment), 1e-8)
     many = runs**2 / (runs**2 + TRUSTED_RUNS**2)
-    prior = many * np.array(stacking.many) + (1.0 - many) * np.array(stacking.few)
+    prior = many * np.array(stacking.many) + (1.0 - many) * np.array(few)
     strength = PRIOR_DAYS / days * float(mean_square.min())
     upper = np.linalg.cholesky(moment + strength * np.eye(len(prior))).T
     target = np.linalg.solve(upper.T, strength * prior)

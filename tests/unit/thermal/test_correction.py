@@ -150,15 +150,18 @@ def test_weights_follow_skill_where_it_is_known_and_lean_on_physics_and_arx_wher
     one, two = rng.normal(0.0, 0.3, (2, 2000))
     errors = np.column_stack([one, two - 0.8 * one, two, two, two + one, one])
     weight = np.ones(2000)
-    long, short = stack(errors, weight, 9000.0, 1.0), stack(errors, weight, 0.1, 0.5)
+    long, short = stack(errors, weight, 9000.0, 3600), stack(errors, weight, 0.1, 3600)
     for share in (long, short):
         assert share.sum() == pytest.approx(1.0) and (share >= 0.0).all()
     assert np.std(errors @ long) < 0.85 * np.std(errors @ short)
     assert short[[0, 5]].sum() > 0.9
     equal = np.repeat(errors[:, :1], 6, axis=1)
-    for runs, shares in ((1e6, ALL_MEMBERS.many), (0.01, ALL_MEMBERS.few)):
-        assert stack(equal, weight, 1.0, runs) == pytest.approx(shares, abs=0.01)
-    both = stack(equal[:, :2], weight, 1.0, 1e6, PLANNED)
+    for lead_s in (86400 - 1200, 86400 + 1200, 2 * 86400):
+        assert stack(equal, weight, 0.01, lead_s) == pytest.approx(ALL_MEMBERS.few_days, abs=0.01)
+    for lead_s in (600, 18 * 3600):
+        assert stack(equal, weight, 0.01, lead_s) == pytest.approx(ALL_MEMBERS.few, abs=0.01)
+    assert stack(equal, weight, 1.0, 1) == pytest.approx(ALL_MEMBERS.many, abs=0.01)
+    both = stack(equal[:, :2], weight, 1.0, 1, PLANNED)
     assert both == pytest.approx(PLANNED.many, abs=0.02)
 
 

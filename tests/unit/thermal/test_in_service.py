@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -25,7 +26,7 @@ from services.thermal.core.hindcast import run_filter
 from services.thermal.core.hindsight import APPLIED, TOO_SHORT, UNSETTLED, Track, added_c
 from services.thermal.core.history import History
 from services.thermal.core.memory import ROW_S, Ahead, Memory
-from services.thermal.core.stacking import PLANNED
+from services.thermal.core.stacking import MEMBERS, PLANNED
 from services.thermal.service import BETWEEN_HOURS, MISSING, Thermal
 from tests.conftest import make_event
 from tests.unit.thermal.house import remembered, simulate, told, true_house
@@ -312,6 +313,18 @@ class TestContent:
         model, correction = unpack(content)
         assert correction is not None and pack(model, correction) == content
         assert unpack(pack(model)) == (model, None)
+
+    def test_weights_are_written_without_arx_and_a_correction_with_it_is_not_stored(
+        self, content: bytes
+    ) -> None:
+        model, correction = unpack(content)
+        assert correction is not None
+        learnt = next(room for room in correction.leads[0] if room is not None)
+        assert len(learnt.weight) == len(MEMBERS) and learnt.weight[-1] == 0.0
+        written = json.loads(content)["correction"]["leads"][0]
+        assert {len(room["weight"]) for room in written if room} == {len(MEMBERS) - 1}
+        with pytest.raises(ValueError, match="ARX"):
+            pack(model, replace(correction, arx=(None, None)))
 
     @pytest.mark.parametrize("change", [
         lambda c: replace(c, step_s=900),
