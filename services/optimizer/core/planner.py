@@ -18,9 +18,7 @@ from services.optimizer.core.lp_rung import lp_plan, place
 RESTRICTED_ROUNDS = 3
 EXACT = "this problem exactly: binary relays, minimum times, switching costs (Lagrangian bound)"
 TWO_NODE = "this problem: binary relays, two-node rooms without neighbours (Lagrangian bound)"
-DUALISED = (
-    "this problem: binary relays, two-node rooms, coupling dualised"
-)
+DUALISED = "this problem: binary relays, coupled rooms, their coupling dualised (Lagrangian bound)"
 RELAXED = "this problem: coupled rooms, bound by the LP relaxation (relays as fractions)"
 
 
