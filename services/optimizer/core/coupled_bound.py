@@ -104,7 +104,8 @@ def surroundings(
     """
     low = np.array([limit[:steps, 0] for limit in reach[0]])
     high = np.array([limit[:steps, 0] for limit in reach[1]])
-    reference = _smoothed(temperatures[:, :steps, 0])
+    # a mean over hours can lie where the first steps cannot get to
+    reference = np.clip(_smoothed(temperatures[:, :steps, 0]), low, high)
     lone = np.array([r.nodes == 2 and not r.neighbour_gain for r in house.rooms])
     near = np.array([NEAR_K[r.nodes] for r in house.rooms])[:, None] + np.zeros(steps)
     near[lone] = np.inf

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contracts.thermal_model import COLD_SUFFIX, RoomModel
-from services.thermal.core.features import View, heat_groups
+from services.thermal.core.features import View, centre_and_scale, heat_groups
 from services.thermal.core.gains import cold_factor
 
 Array = NDArray[np.float64]
@@ -90,11 +90,7 @@ def fit_arx(series: RoomSeries, weight: Array) -> Arx | None:
     table = np.hstack([past, series.lagged(rows)])
     if len(rows) < FEWEST_PER_WEIGHT * table.shape[1] * series.stride:
         return None
-    finite = np.isfinite(table)
-    count = np.maximum(finite.sum(axis=0), 1)
-    mean = np.where(finite, table, 0.0).sum(axis=0) / count
-    spread = np.where(finite, table - mean, 0.0)
-    scale = np.sqrt((spread**2).sum(axis=0) / count) + 1e-9
+    mean, scale = centre_and_scale(table)
     design = _design(table, mean, scale)
     scaled = design * weight[rows, None]
     penalty = RIDGE * weight[rows].sum() * np.eye(design.shape[1])

@@ -24,6 +24,7 @@ from services.thermal.core.features import (
     Cases,
     View,
     bank_leads,
+    centre_and_scale,
     direct_features,
     issue_rows,
     physics_features,
@@ -73,11 +74,7 @@ def _design(features: Array, mean: Array, scale: Array) -> Array:
 
 def fit_ridge(features: Array, target: Array, weight: Array) -> Ridge:
     """Huber loss by reweighting, the intercept shrunk like any weight."""
-    finite = np.isfinite(features)
-    count = np.maximum(finite.sum(axis=0), 1)
-    mean = np.where(finite, features, 0.0).sum(axis=0) / count
-    spread = np.where(finite, features - mean, 0.0)
-    scale = np.sqrt((spread**2).sum(axis=0) / count) + 1e-6
+    mean, scale = centre_and_scale(features)
     design = _design(features, mean, scale)
     found: Array = np.zeros(design.shape[1])
     now = weight

@@ -238,3 +238,12 @@ def heat_groups(view: View, i: int) -> list[list[int]]:
         [view.inputs.index(name) for name in names if (name == own) == mine] for mine in (True, False)
     ]
     return [group for group in groups if group]
+
+
+def centre_and_scale(table: Array) -> tuple[Array, Array]:
+    """(k,) mean and standard deviation of what is known in each column of (n, k), never zero."""
+    finite = np.isfinite(table)
+    count = np.maximum(finite.sum(axis=0), 1)
+    mean = np.where(finite, table, 0.0).sum(axis=0) / count
+    spread = np.where(finite, table - mean, 0.0)
+    return mean, np.asarray(np.sqrt((spread**2).sum(axis=0) / count) + 1e-6)

@@ -3,67 +3,27 @@
 from __future__ import annotations
 
 import dataclasses
-import datetime as dt
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.forecast.core.calendar import DAY_S, calendar
+from services.forecast.core.calendar import DAY_S
 from services.forecast.core.ensemble import Memory, combine
 from services.forecast.core.learners import BoostedQuantiles
 from services.forecast.core.load import LoadPredictor, special_days
-from services.forecast.core.place import Place, place_from_mapping
+from services.forecast.core.place import place_from_mapping
 from services.forecast.core.price import PricePredictor, hourly
 from services.forecast.core.pv import PvPredictor
 from services.forecast.core.pv_physics import PvArray, pv_power
 from services.forecast.core.pv_site import estimate_location, estimate_plane, unusual_days
 from services.forecast.core.registry import Registry
 from services.forecast.core.rolling import report, rolling_origin
-from services.forecast.core.scenarios import correlation_hours, scenarios
 from services.forecast.core.series import Dataset, Series, weather_runs
 from services.forecast.core.solar import Location, sun_path
 from services.forecast.core.weather import irradiance
-
-START = int(dt.datetime(2025, 3, 3, tzinfo=dt.UTC).timestamp())
-PRAGUE = Place(latitude=50.08, longitude=14.43, time_zone="Europe/Prague", country="CZ")
-QUICK = {"rounds": 25}
-
-
-def load_series(days: int, seed: int = 0, step_s: int = 3600) -> Series:
-    """A house with a daily shape, weekends and gamma noise."""
-    times = START + np.arange(days * DAY_S // step_s, dtype=np.int64) * step_s
-    days_of = calendar(times, "Europe/Prague", "CZ")
-    shape = (
-        300 + 500 * np.exp(-0.5 * ((days_of.hour - 19) / 2.0) ** 2) + 150 * (days_of.day_kind > 0)
-    )
-    noise = np.random.default_rng(seed).gamma(4.0, 0.25, len(times))
-    return Series(START, step_s, shape * noise)
-
-
-def pv_data(
-    days: int, seed: int = 0, arrays: tuple[PvArray, ...] = (), noise: float = 0.15
-) -> Dataset:
-    """PV from physics under random cloud, with a weather forecast that errs."""
-    times = START + np.arange(days * 24, dtype=np.int64) * 3600
-    rng = np.random.default_rng(seed)
-    location = Location(50.08, 14.43)
-    sun = sun_path(times, 3600, location)
-    truth = sun.clear_ghi_wm2 * np.clip(np.repeat(rng.uniform(0.2, 1.0, days), 24), 0, 1)
-    light, _ = irradiance({"ghi": truth}, sun)
-    power = pv_power(sun, light, 12.0, 1.5, arrays or (PvArray(40, 210, 5000),))
-    forecast = truth * np.exp(rng.normal(0, noise, len(times)))
-    issued = times // DAY_S * DAY_S
-    return Dataset(Series(START, 3600, power), weather_runs(times, {"ghi": forecast}, issued))
-
-
-def price_series(days: int, step_s: int = 3600, seed: int = 0) -> Series:
-    times = START + np.arange(days * DAY_S // step_s, dtype=np.int64) * step_s
-    days_of = calendar(times, "Europe/Prague", "CZ")
-    shape = 80 + 30 * np.sin((days_of.hour - 6) / 24 * 4 * np.pi) - 20 * (days_of.day_kind > 0)
-    return Series(START, step_s, shape + np.random.default_rng(seed).normal(0, 8, len(times)))
-
+from tests.unit.forecast.made import PRAGUE, QUICK, START, load_series, price_series, pv_data
 
 CASES = {
     "load": lambda: (LoadPredictor(PRAGUE, lead_s=DAY_S, parameters=QUICK), Dataset(load_series(40))),
@@ -358,56 +318,6 @@ class TestCalibration:
         result = combine(memory, 1, 0.01)
         assert result.band_weights[0] > 0.9
         assert result.mean_weights[0] > 0.9
-
-
-class TestScenarios:
-    def test_marginals_order_and_seed(self) -> None:
-        data = Dataset(load_series(20))
-        bands = LoadPredictor(PRAGUE, lead_s=DAY_S, parameters=QUICK)
-        bands.train(data, 0)
-        end = data.series.end_s
-        out = bands.predict(data, end, end + np.arange(24, dtype=np.int64) * 3600)
-        out = dataclasses.replace(out, correlation_h=6.0)
-        paths = scenarios(out, 4000, 7, step_s=3600, lowest=0.0)
-        np.testing.assert_allclose(np.quantile(paths, 0.5, axis=0), out.p50, rtol=0.05)
-        np.testing.assert_allclose(np.quantile(paths, 0.9, axis=0), out.p90, rtol=0.1)
-        again = scenarios(out, 4000, 7, step_s=3600, lowest=0.0)
-        np.testing.assert_array_equal(paths, again)
-        steps = np.corrcoef(paths[:, 10], paths[:, 11])[0, 1]
-        assert 0.7 < steps < 0.95
-
-    @pytest.mark.parametrize("step_s", [900, 3600])
-    def test_correlation_of_errors_is_found_within_issues_only(self, step_s: int) -> None:
-        rng = np.random.default_rng(3)
-        keep = np.exp(-step_s / 3600 / 4.0)
-        z, target = [], []
-        for day in range(60):
-            error = rng.standard_normal()  # two days ahead, so that issues overlap and contradict each other
-            for step in range(2 * DAY_S // step_s):
-                error = keep * error + np.sqrt(1 - keep**2) * rng.standard_normal()
-                z.append(error)
-                target.append(day * DAY_S + step * step_s)
-        hours = correlation_hours(np.array(z), np.array(target, dtype=np.int64))
-        assert hours == pytest.approx(4.0, rel=0.2)
-        assert correlation_hours(rng.standard_normal(len(z)), np.array(target)) is None
-        assert correlation_hours(np.array(z[:90]), np.array(target[:90])) is None
-
-    def test_the_correlation_is_kept_with_the_model(self) -> None:
-        rng = np.random.default_rng(1)
-        data = load_series(30)
-        wave = np.zeros(len(data.values))
-        for i in range(1, len(wave)):
-            wave[i] = 0.97 * wave[i - 1] + rng.standard_normal()
-        series = dataclasses.replace(data, values=data.values + 100.0 * wave + 1500.0)
-        model = LoadPredictor(PRAGUE, lead_s=DAY_S, parameters=QUICK)
-        model.train(Dataset(series), 0)
-        assert model.correlation_h is not None
-        assert 1.0 < model.correlation_h < 20.0
-        again = LoadPredictor(PRAGUE)
-        again.load(model.save())
-        end = series.end_s
-        bands = again.predict(Dataset(series), end, end + np.arange(4, dtype=np.int64) * 900)
-        assert bands.correlation_h == model.correlation_h
 
 
 class TestRegistry:
