@@ -35,9 +35,9 @@ class TestScenarios:
         rng = np.random.default_rng(3)
         keep = np.exp(-step_s / 3600 / 4.0)
         z, target = [], []
-        for day in range(60):
-            error = rng.standard_normal()  # two days ahead, so that issues overlap and contradict each other
-            for step in range(2 * DAY_S // step_s):
+        for day in range(400):  # short issues, so that what lies between them would show
+            error = rng.standard_normal()
+            for step in range(6 * 3600 // step_s):
                 error = keep * error + np.sqrt(1 - keep**2) * rng.standard_normal()
                 z.append(error)
                 target.append(day * DAY_S + step * step_s)
