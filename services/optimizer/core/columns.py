@@ -66,15 +66,16 @@ class RoomPricer:
         return self.column(schedule), cost + self.churn_base_eur
 
     def certify(
-        self, on_cost_eur: Floats, end_slope: Floats, gap_fraction: float, scratch: Scratch
+        self, on_cost_eur: Floats, end_slope: Floats, gap_fraction: float, guess: Column,
+        scratch: Scratch,
     ) -> tuple[Column, float, float]:
         """(best schedule, its priced cost, true lower bound on any schedule's priced cost).
 
-        `scratch` is working memory that the rooms of a house share.
+        `guess` is the best schedule known at these prices; `scratch` is working memory that the rooms of a house share.
         """
         found = price_room(
             self._pricing(float(end_slope[0])), on_cost_eur + self.churn, gap_fraction=gap_fraction,
-            scratch=scratch,
+            guess=guess.relay, scratch=scratch,
         )
         return (
             self.column(found.schedule.astype(np.int64)),

@@ -210,9 +210,9 @@ class _Decomposition:
         bound = self.master.base.dual_bound(duals) + self.house.problem.grid.fixed_fee_eur
         for pricer in self.pricers:
             room = pricer.room.index
+            asked = prices.on_cost_eur[room], prices.end_slope_eur_per_k[room]
             column, cost, lower = pricer.certify(
-                prices.on_cost_eur[room], prices.end_slope_eur_per_k[room], self.room_gap,
-                self.scratch,
+                *asked, self.room_gap, self.master.cheapest(room, *asked), self.scratch
             )
             self.master.add(room, column)
             bound += lower

@@ -129,6 +129,14 @@ class Master:
         solution = model.solve("glop", parameters=QUICK_GLOP)
         return solution, chosen, self.prices(solution.duals, solution.duals[convexity])
 
+    def cheapest(self, room: int, on_cost_eur: Floats, end_slope: Floats) -> Column:
+        """The known schedule of a room that costs least at these prices."""
+        return min(
+            self.columns[room],
+            key=lambda column: column.cost_eur
+            + float(on_cost_eur @ column.relay + end_slope @ column.end_c),
+        )
+
     def prices(self, duals: Floats, convexity: Floats) -> Prices:
         """Prices for the rooms out of the duals of the base rows."""
         on_cost = np.zeros((len(self.columns), self.steps))

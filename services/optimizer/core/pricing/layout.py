@@ -27,7 +27,7 @@ from .room import FloatArray, IntArray
 def frame(
     begin: int, start: float, coarse_spacing: float, fixed: IntArray, steps: FloatArray
 ) -> tuple[FloatArray, FloatArray, IntArray, FloatArray, FloatArray]:
-    """Off-trajectory, coarse node distance, its doublings, and the reachable range, by step.
+    """Reference trajectory, coarse node distance, its doublings, and the reachable range, by step.
 
     The node distance shrinks with the temperatures and is doubled whenever that keeps it nearest to
     `coarse_spacing`.
@@ -45,9 +45,9 @@ def frame(
             shrunk *= 2.0
             doubling[t] += 1
         spacing[t + 1] = shrunk
-        on = steps[t, GAIN]
-        cold = min(on, 0.0) if fixed[t] == -1 else on * fixed[t]
-        hot = max(on, 0.0) if fixed[t] == -1 else on * fixed[t]
+        off, on = steps[t, GAIN], steps[t, GAIN + 1]
+        cold = min(off, on) if fixed[t] == -1 else steps[t, GAIN + fixed[t]]
+        hot = max(off, on) if fixed[t] == -1 else steps[t, GAIN + fixed[t]]
         low[t + 1] = steps[t, DECAY] * low[t] + steps[t, DRIFT] + cold
         high[t + 1] = steps[t, DECAY] * high[t] + steps[t, DRIFT] + hot
     return offset, spacing, doubling, low, high
@@ -142,8 +142,7 @@ def place_rows(
                 for k in range(t, end):
                     scale *= steps[k, DECAY]
                     halvings += doubling[k]
-                    if v == 1:
-                        shift += steps[k, GAIN] / scale
+                    shift += steps[k, GAIN + v] / scale
                 whole = math.floor(shift)
                 first = (low + whole - 2) >> halvings
                 last = ((high + whole + 3) >> halvings) + 1

@@ -1,12 +1,13 @@
 """The equations of one room with one temperature, and the backward pass of its lower bound.
 
 Grid: node i of step t stands for ``offset[t] + i * spacing[t]`` degC, where `offset` is the
-temperature with the relay always off and ``spacing[t+1] = decay[t] * spacing[t] * 2**doubling[t]``.
-So a step with the relay off maps nodes onto nodes exactly, and a step with it on shifts all of them
-by the same amount. Value function ``V[t, s]``: cheapest cost from step t on, relay in state s and
+temperature under a reference schedule and ``spacing[t+1] = decay[t] * spacing[t] * 2**doubling[t]``.
+So a step with the relay as in the reference maps nodes onto nodes exactly, and a step with the
+other relay shifts all of them by the same amount. Value function ``V[t, s]``: cheapest cost from step t on, relay in state s and
 free to leave it; a switch buys its whole minimum run at once (schedules.transitions).
 
-`steps` is the [n, 8] table of what a step does, columns DECAY .. PENALTY_HIGH below.
+`steps` is the [n, 9] table of what a step does, columns DECAY .. PENALTY_HIGH below: DRIFT holds the
+reference's heat, GAIN + v what the relay at v adds to it (0 where the reference is v).
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from .shift_grid import (
     shift_lower,
 )
 
-DECAY, GAIN, DRIFT, ON_COST, LOW, HIGH, PENALTY_LOW, PENALTY_HIGH = range(8)
+DECAY, GAIN, _, DRIFT, ON_COST, LOW, HIGH, PENALTY_LOW, PENALTY_HIGH = range(9)
 ROW_LOW, ROW_HIGH, ROW_FIRST, ROW_LAST, ROW_AT, ROW_ENDS = range(6)
 LOW_IS_END, HIGH_IS_END = 1, 2  # bits of ROW_ENDS: nothing can be reached beyond that node
 
@@ -40,9 +41,8 @@ def run(
     """Temperature after, and cost of, holding the relay at v over [t, end), without switching."""
     cost = 0.0
     for k in range(t, end):
-        temperature = steps[k, DECAY] * temperature + steps[k, DRIFT]
+        temperature = steps[k, DECAY] * temperature + steps[k, DRIFT] + steps[k, GAIN + v]
         if v == 1:
-            temperature += steps[k, GAIN]
             cost += steps[k, ON_COST]
         cold = steps[k, LOW] - temperature
         hot = temperature - steps[k, HIGH]
@@ -195,8 +195,8 @@ def _branch(
     for k in range(t, end):
         scale *= steps[k, DECAY]
         halvings += doubling[k]
+        shift += steps[k, GAIN + v] / scale
         if v == 1:
-            shift += steps[k, GAIN] / scale
             cost += steps[k, ON_COST]
     whole = math.floor(shift)
     part = shift - whole
@@ -211,8 +211,7 @@ def _branch(
     scale = spacing
     for k in range(t, end):
         scale *= steps[k, DECAY]
-        if v == 1:
-            at += steps[k, GAIN] / scale
+        at += steps[k, GAIN + v] / scale
         base = offset[k + 1]
         add_falling_kink(out, (steps[k, LOW] - base) / scale - at, steps[k, PENALTY_LOW] * scale)
         add_rising_kink(out, (steps[k, HIGH] - base) / scale - at, steps[k, PENALTY_HIGH] * scale)

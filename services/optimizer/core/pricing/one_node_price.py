@@ -22,6 +22,7 @@ def price_room(
     *,
     gap_fraction: float = 5e-4,
     max_nodes: int = 4_000_000,
+    guess: IntArray | None = None,
     scratch: Scratch | None = None,
 ) -> RoomPriced:
     """Find a near-optimal relay schedule and a true lower bound on the best one.
@@ -34,16 +35,18 @@ def price_room(
             spending (the larger of its cost and its energy bill, each without sign).
         max_nodes: do not begin a level that would take the grid nodes evaluated beyond this count
             (the first level is always done).
+        guess: [n] a good schedule, if one is known: the search begins with it, and the grid is laid along
+            it, where the bound loses least. Without one a first coarse grid finds it.
         scratch: working memory to use again (twice as fast); one a thread.
 
     Returns:
         The schedule, its exact cost, the bound, the temperatures.
 
     Raises:
-        ValueError: prices of the wrong length or not finite.
+        ValueError: prices of the wrong length or not finite; a guess that is not allowed.
     """
     price = checked_price(price_eur_per_kwh_on, room.decay.size)
-    work = _OneNodeSearch(room, price, scratch)
+    work = _OneNodeSearch(room, price, guess, scratch)
     work.refine(gap_fraction, max_nodes)
     return work.result()
 
@@ -57,6 +60,7 @@ class _OneNodeSearch(Search):
         self,
         room: RoomPricing,
         price: FloatArray,
+        guess: IntArray | None,
         scratch: Scratch | None,
     ) -> None:
         fixed, min_off, min_on = room.relay_fixed, room.min_off_steps, room.min_on_steps
@@ -64,34 +68,40 @@ class _OneNodeSearch(Search):
         begin = schedules.locked_until(fixed, min_off, min_on, relay, room.steps_in_state_at_start)
         on_cost = price * room.energy_on_kwh
         columns = (
-            room.decay, room.gain_on_k, room.drift_k, on_cost, room.comfort_low_c,
-            room.comfort_high_c, room.penalty_low_eur_per_k, room.penalty_high_eur_per_k,
+            room.decay, room.gain_on_k, room.gain_on_k, room.drift_k, on_cost,
+            room.comfort_low_c, room.comfort_high_c, room.penalty_low_eur_per_k,
+            room.penalty_high_eur_per_k,
         )  # fmt: skip
         self.steps = np.ascontiguousarray(np.stack(columns, axis=1))
         self.terminal = terminal_as_cost(room.terminal_temperature_c, room.terminal_value_eur)
-        self.room_start_c = float(room.start_temperature_c)
+        self.room, self.fixed = room, fixed
         self.switch_cost = float(room.switch_cost_eur)
         self.relay = relay
+        step = 0.5 * float(np.median(np.abs(room.gain_on_k)))
+        self.coarse_spacing = min(COARSE_SPACING_K, max(NARROWEST_COARSE_SPACING_K, step))
+        self.patience = levels_before_judging(self.coarse_spacing, room.gain_on_k)
         super().__init__(
             ahead=schedules.transitions(fixed, min_off, min_on), fixed=fixed, relay=relay,
-            begin=begin, on_cost=on_cost, switch_cost=self.switch_cost, scratch=scratch,
+            begin=begin, on_cost=on_cost, switch_cost=self.switch_cost, guess=guess,
+            scratch=scratch,
         )  # fmt: skip
-        self.start_c, self.prefix_cost = self.room_start_c, 0.0
-        if begin > 0:
-            self.start_c, self.prefix_cost = one_node.run(
-                0, begin, relay, self.room_start_c, self.steps, self.terminal
-            )
-        step = 0.5 * float(np.median(np.abs(room.gain_on_k)))
-        spacing = min(COARSE_SPACING_K, max(NARROWEST_COARSE_SPACING_K, step))
-        self.offset, self.spacing, self.doubling, self.reach_low, self.reach_high = layout.frame(
-            begin, self.start_c, spacing, fixed, self.steps
+
+    def lay(self) -> None:
+        room, reference = self.room, self.schedule
+        self.steps[:, one_node.DRIFT] = room.drift_k + reference * room.gain_on_k
+        self.steps[:, one_node.GAIN] = -reference * room.gain_on_k
+        self.steps[:, one_node.GAIN + 1] = (1 - reference) * room.gain_on_k
+        self.start_c, self.prefix_cost = one_node.run(
+            0, self.begin, self.relay, room.start_temperature_c, self.steps, self.terminal
         )
-        self.patience = levels_before_judging(spacing, room.gain_on_k)
+        self.offset, self.spacing, self.doubling, self.reach_low, self.reach_high = layout.frame(
+            self.begin, self.start_c, self.coarse_spacing, self.fixed, self.steps
+        )
         self.common = (self.ahead, self.steps, self.terminal, self.switch_cost, self.offset)
 
     def simulate(self, schedule: IntArray) -> tuple[float, FloatArray]:
         cost, temperatures = one_node.simulate(
-            schedule, self.room_start_c, self.relay, self.steps, self.terminal, self.switch_cost
+            schedule, self.room.start_temperature_c, self.relay, self.steps, self.terminal, self.switch_cost
         )
         return float(cost), temperatures
 

@@ -61,6 +61,7 @@ class Search(ABC):
         begin: int,
         on_cost: FloatArray,
         switch_cost: float,
+        guess: IntArray | None,
         scratch: Scratch | None,
     ) -> None:
         self.ahead = ahead
@@ -69,12 +70,24 @@ class Search(ABC):
         self.on_cost = on_cost
         self.scratch = Scratch() if scratch is None else scratch
         self.turnover = 1.0 + float(np.abs(on_cost).sum()) + switch_cost * fixed.size
+        self.guessed = guess is not None
         self.schedule = schedules.idle_schedule(fixed, relay)
+        if guess is not None:
+            self.schedule = np.ascontiguousarray(guess, dtype=np.int64)
+            if self.schedule.shape != fixed.shape or not schedules.obeys(
+                self.schedule, ahead, relay, begin
+            ):
+                raise ValueError("guess must be a schedule that obeys orders and minimum times")
+        self.lay()
         self.cost, self.temperatures = self.simulate(self.schedule)
         self.bound = -np.inf
         self.nodes = 0
         self.slack_share = self.slack_shares[0]
         self.depth = 0
+
+    @abstractmethod
+    def lay(self) -> None:
+        """Lay the frame of all grids along the incumbent: its own steps map nodes onto nodes."""
 
     @abstractmethod
     def simulate(self, schedule: IntArray) -> tuple[float, FloatArray]:
@@ -111,8 +124,12 @@ class Search(ABC):
         if self.begin == self.schedule.size:
             self.bound = self.cost - self._rounding()
             return
+        if not self.guessed:
+            spacing, rows, _ = self.first_grid()
+            self._run(spacing, rows, None)
         for share in self.slack_shares:
             self.slack_share = share
+            self.lay()
             if not self._descend(gap_fraction, max_nodes):
                 break
 

@@ -3,10 +3,11 @@
 The room is split into its slow mode (axis 0) and its fast mode (axis 1): with P the shared
 eigenvectors, ``T = P z`` and each mode follows its own scalar equation. Node (i, j) of step t stands
 for ``z = offset[t] + (i * spacing[t, 0], j * spacing[t, 1])``; everything else is as in one_node.py,
-once for each axis: a step with the relay off maps nodes onto nodes, one with it on shifts all of
-them by the same amount. Between nodes a row of values means bilinear interpolation.
+once for each axis: a step with the relay as in the reference maps nodes onto nodes, one with the
+other relay shifts all of them by the same amount. Between nodes a row of values means bilinear interpolation.
 
-`steps` is the [n, 12] table of what a step does, columns below. The air is ``view @ z``. `terminal`
+`steps` is the [n, 14] table of what a step does, columns below (GAIN + 2 v + axis: what the relay at
+v adds to the reference). The air is ``view @ z``. `terminal`
 is [1 + m, 4]: slopes by mode, then rows (weights by mode, target, value): value for each K missing.
 """
 
@@ -28,8 +29,8 @@ from .plane import (
 from .room import FloatArray, IntArray
 from .shift_grid import minimum_into
 
-DECAY, GAIN, DRIFT, ON_COST, LOW, HIGH, PENALTY_LOW, PENALTY_HIGH = 0, 2, 4, 6, 7, 8, 9, 10
-AIR_PRICE = 11
+DECAY, GAIN, DRIFT, ON_COST, LOW, HIGH, PENALTY_LOW, PENALTY_HIGH = 0, 2, 6, 8, 9, 10, 11, 12
+AIR_PRICE = 13
 # Columns of a row: nodes computed (low, high) and held (first, last) by axis, and its place.
 LOW0, HIGH0, LOW1, HIGH1, FIRST0, LAST0, FIRST1, LAST1, AT, ENDS = range(10)
 # Bits of ENDS: nothing can be reached beyond the low (1, 4) or high (2, 8) node of axis 0, axis 1.
@@ -49,11 +50,9 @@ def run(
     """Modes after, and cost of, holding the relay at v over [t, end), without switching."""
     cost = 0.0
     for k in range(t, end):
-        slow = steps[k, DECAY] * slow + steps[k, DRIFT]
-        fast = steps[k, DECAY + 1] * fast + steps[k, DRIFT + 1]
+        slow = steps[k, DECAY] * slow + steps[k, DRIFT] + steps[k, GAIN + 2 * v]
+        fast = steps[k, DECAY + 1] * fast + steps[k, DRIFT + 1] + steps[k, GAIN + 2 * v + 1]
         if v == 1:
-            slow += steps[k, GAIN]
-            fast += steps[k, GAIN + 1]
             cost += steps[k, ON_COST]
         air = view[0] * slow + view[1] * fast
         cost += steps[k, AIR_PRICE] * air
@@ -234,9 +233,9 @@ def _branch(
         scale1 *= steps[k, DECAY + 1]
         halvings0 += doubling[k, 0]
         halvings1 += doubling[k, 1]
+        shift0 += steps[k, GAIN + 2 * v] / scale0
+        shift1 += steps[k, GAIN + 2 * v + 1] / scale1
         if v == 1:
-            shift0 += steps[k, GAIN] / scale0
-            shift1 += steps[k, GAIN + 1] / scale1
             cost += steps[k, ON_COST]
     whole0, whole1 = math.floor(shift0), math.floor(shift1)
     lead0 = node0 + int(whole0) - 1
@@ -258,9 +257,8 @@ def _branch(
     for k in range(t, end):
         scale0 *= steps[k, DECAY]
         scale1 *= steps[k, DECAY + 1]
-        if v == 1:
-            at0 += steps[k, GAIN] / scale0
-            at1 += steps[k, GAIN + 1] / scale1
+        at0 += steps[k, GAIN + 2 * v] / scale0
+        at1 += steps[k, GAIN + 2 * v + 1] / scale1
         slope0, slope1 = view[0] * scale0, view[1] * scale1
         air = view[0] * offset[k + 1, 0] + view[1] * offset[k + 1, 1] + slope0 * at0 + slope1 * at1
         add_oblique_kink(out, steps[k, LOW] - air, -slope0, -slope1, steps[k, PENALTY_LOW])

@@ -15,7 +15,7 @@ from .two_node import AT, DECAY, DRIFT, ENDS, FIRST0, GAIN, HIGH0, LAST0, LOW0
 def frame(
     begin: int, start: FloatArray, coarse_spacing: FloatArray, fixed: IntArray, steps: FloatArray
 ) -> tuple[FloatArray, FloatArray, IntArray, FloatArray, FloatArray]:
-    """Off-trajectory, coarse node distance, its doublings, and the reachable range, [n+1, 2]."""
+    """Reference trajectory, coarse node distance, its doublings, and the reachable range, [n+1, 2]."""
     n = steps.shape[0]
     offset = np.empty((n + 1, 2))
     spacing = np.empty((n + 1, 2))
@@ -31,15 +31,16 @@ def frame(
         for axis in range(2):
             decay = steps[t, DECAY + axis]
             drift = steps[t, DRIFT + axis]
-            on = steps[t, GAIN + axis]
+            off, on = steps[t, GAIN + axis], steps[t, GAIN + 2 + axis]
+            only = steps[t, GAIN + 2 * max(fixed[t], 0) + axis]
             offset[t + 1, axis] = decay * offset[t, axis] + drift
             shrunk = decay * spacing[t, axis]
             while shrunk * 1.5 < coarse_spacing[axis]:
                 shrunk *= 2.0
                 doubling[t, axis] += 1
             spacing[t + 1, axis] = shrunk
-            cold = min(on, 0.0) if fixed[t] == -1 else on * fixed[t]
-            hot = max(on, 0.0) if fixed[t] == -1 else on * fixed[t]
+            cold = min(off, on) if fixed[t] == -1 else only
+            hot = max(off, on) if fixed[t] == -1 else only
             low[t + 1, axis] = decay * low[t, axis] + drift + cold
             high[t + 1, axis] = decay * high[t, axis] + drift + hot
     return offset, spacing, doubling, low, high
@@ -138,8 +139,7 @@ def place_rows(
                     for k in range(t, end):
                         scale *= steps[k, DECAY + axis]
                         halvings += doubling[k, axis]
-                        if v == 1:
-                            shift += steps[k, GAIN + axis] / scale
+                        shift += steps[k, GAIN + 2 * v + axis] / scale
                     whole = math.floor(shift)
                     first = (row[LOW0 + 2 * axis] + whole - 2) >> halvings
                     last = ((row[HIGH0 + 2 * axis] + whole + 3) >> halvings) + 1

@@ -20,15 +20,16 @@ def price_room_two_node(
     *,
     gap_fraction: float = 1e-2,
     max_nodes: int = 10_000_000,
+    guess: IntArray | None = None,
     scratch: Scratch | None = None,
 ) -> RoomPriced:
     """As `price_room`, for a room with an air and a slow node; temperatures are [n+1, 2].
 
     Raises:
-        ValueError: prices of the wrong length or not finite.
+        ValueError: prices of the wrong length or not finite; a guess that is not allowed.
     """
     price = checked_price(price_eur_per_kwh_on, room.transition.shape[0])
-    work = _TwoNodeSearch(room, price, scratch)
+    work = _TwoNodeSearch(room, price, guess, scratch)
     work.refine(gap_fraction, max_nodes)
     return work.result()
 
@@ -42,6 +43,7 @@ class _TwoNodeSearch(Search):
         self,
         room: TwoNodeRoomPricing,
         price: FloatArray,
+        guess: IntArray | None,
         scratch: Scratch | None,
     ) -> None:
         fixed, min_off, min_on = room.relay_fixed, room.min_off_steps, room.min_on_steps
@@ -49,10 +51,12 @@ class _TwoNodeSearch(Search):
         begin = schedules.locked_until(fixed, min_off, min_on, relay, room.steps_in_state_at_start)
         modes = room.modes
         on_cost = price * room.energy_on_kwh
+        self.fixed = fixed
+        self.gain, self.drift = room.gain_on_k @ modes.inverse.T, room.drift_k @ modes.inverse.T
         columns = (
-            modes.decay, room.gain_on_k @ modes.inverse.T, room.drift_k @ modes.inverse.T,
-            on_cost, room.comfort_low_c, room.comfort_high_c, room.penalty_low_eur_per_k,
-            room.penalty_high_eur_per_k, room.air_price_eur_per_k,
+            modes.decay, self.gain, self.gain, self.drift, on_cost, room.comfort_low_c,
+            room.comfort_high_c, room.penalty_low_eur_per_k, room.penalty_high_eur_per_k,
+            room.air_price_eur_per_k,
         )  # fmt: skip
         self.steps = np.ascontiguousarray(np.column_stack(columns))
         kinks = np.column_stack(
@@ -67,24 +71,26 @@ class _TwoNodeSearch(Search):
         self.room_start = modes.inverse @ room.start_temperature_c
         equations = (self.steps, self.terminal, self.view)
         self.equations = equations
+        self.patience = levels_before_judging(float(COARSE_SPACING_K[0]), self.gain[:, 0])
         super().__init__(
             ahead=schedules.transitions(fixed, min_off, min_on), fixed=fixed, relay=relay,
-            begin=begin, on_cost=on_cost, switch_cost=self.switch_cost,
+            begin=begin, on_cost=on_cost, switch_cost=self.switch_cost, guess=guess,
             scratch=scratch,
         )  # fmt: skip
-        self.start, self.prefix_cost = self.room_start, 0.0
-        if begin > 0:
-            slow, fast, self.prefix_cost = two_node.run(
-                0, begin, relay, self.room_start[0], self.room_start[1], *equations
-            )
-            self.start = np.array([slow, fast])
+
+    def lay(self) -> None:
+        steps, reference = self.steps, self.schedule[:, None]
+        steps[:, two_node.DRIFT : two_node.DRIFT + 2] = self.drift + reference * self.gain
+        steps[:, two_node.GAIN : two_node.GAIN + 2] = -reference * self.gain
+        steps[:, two_node.GAIN + 2 : two_node.GAIN + 4] = (1 - reference) * self.gain
+        slow, fast, self.prefix_cost = two_node.run(
+            0, self.begin, self.relay, self.room_start[0], self.room_start[1], *self.equations
+        )
+        self.start = np.array([slow, fast])
         self.offset, self.spacing, self.doubling, self.reach_low, self.reach_high = (
-            two_node_layout.frame(begin, self.start, COARSE_SPACING_K, fixed, self.steps)
+            two_node_layout.frame(self.begin, self.start, COARSE_SPACING_K, self.fixed, steps)
         )
-        self.patience = levels_before_judging(
-            float(COARSE_SPACING_K[0]), self.steps[:, two_node.GAIN]
-        )
-        self.common = (self.ahead, *equations, self.switch_cost, self.offset)
+        self.common = (self.ahead, *self.equations, self.switch_cost, self.offset)
 
     def simulate(self, schedule: IntArray) -> tuple[float, FloatArray]:
         cost, modes = two_node.simulate(
