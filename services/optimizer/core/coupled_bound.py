@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.optimizer.core.cells import slow
-from services.optimizer.core.columns import relay_rules
+from services.optimizer.core.columns import Column, relay_rules
 from services.optimizer.core.coupled import CoupledPricer, HeatPrices, neighbour_linear
 from services.optimizer.core.house import House, RoomArrays
 from services.optimizer.core.master import Prices
@@ -221,8 +221,12 @@ def _start_credit(house: House, prices: HeatPrices, index: int) -> float:
 def coupled_bound(
     house: House, pricers: list[CoupledPricer], site_bound: float, prices: Prices,
     heat: HeatPrices, reach: tuple[list[Floats], list[Floats]], temperatures: Floats,
+    guesses: list[Column],
 ) -> float | None:
-    """Lagrangian bound of the whole house (EUR), or None when a room has no slow mode."""
+    """Lagrangian bound of the whole house (EUR), or None when a room has no slow mode.
+
+    `guesses` are good schedules at these prices, one a room.
+    """
     total = site_bound + house.problem.grid.fixed_fee_eur
     steps = pricers[0].steps
     linear = neighbour_linear(house, heat, steps)
@@ -232,7 +236,7 @@ def coupled_bound(
         index = pricer.room.index
         pricer.linear = np.ascontiguousarray(linear[index])
         on_cost, end_slope = prices.on_cost_eur[index], prices.end_slope_eur_per_k[index]
-        part = lone_bound(house, pricer, on_cost, end_slope, heat, scratch)
+        part = lone_bound(house, pricer, on_cost, end_slope, heat, guesses[index], scratch)
         if part is None:
             part = room_bound(
                 house, pricer, on_cost, end_slope, heat, reach, temperatures[index], around,
@@ -246,7 +250,7 @@ def coupled_bound(
 
 def lone_bound(
     house: House, pricer: CoupledPricer, on_cost_eur: Floats, end_slope: Floats,
-    prices: HeatPrices, scratch: Scratch,
+    prices: HeatPrices, guess: Column, scratch: Scratch,
 ) -> float | None:
     """As `room_bound`, for a two-node room that no neighbour warms and whose matrices have common
     modes; None for any other room.
@@ -280,7 +284,9 @@ def lone_bound(
             end_value_eur_per_k=worth,
             **relay_rules(room, steps),
         )
-        return price_room_two_node(problem, on_cost, gap_fraction=GAP_FRACTION, scratch=scratch)
+        return price_room_two_node(
+            problem, on_cost, gap_fraction=GAP_FRACTION, guess=guess.relay, scratch=scratch
+        )
 
     found = priced(PENALTY_SHARE * max(kelvin, 0.0))
     lower = found.lower_bound_eur + pricer.churn_base_eur

@@ -99,6 +99,13 @@ class CoupledRun:
         bound = coupled_bound(
             self.house, self.pricers, self.master.base.dual_bound(duals), prices, self.prices,
             self.reach, self.joint.simulate(self.done.relays),
+            [
+                self.master.cheapest(
+                    pricer.room.index, prices.on_cost_eur[pricer.room.index],
+                    prices.end_slope_eur_per_k[pricer.room.index],
+                )
+                for pricer in self.pricers
+            ],
         )
         self.done.priced += len(self.pricers)
         if bound is not None and bound > self.done.bound_eur:
