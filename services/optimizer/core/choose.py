@@ -14,6 +14,7 @@ Floats = NDArray[np.float64]
 
 ALMOST_ONE = 0.9
 FIX_SHARE = 0.4
+MOST_TURNS, TRIFLE = 10, 1e-4
 
 PriceRoom = Callable[[int, Prices], bool]
 
@@ -24,8 +25,8 @@ def dive(
     """Fix rooms one after another where the LP is surest, pricing the free ones in between.
 
     `kept` rooms are fixed from the start. `price_room(room, prices)` may add a column.
-    Returns (picked column per room,
-    objective with all rooms fixed, LPs solved). The site's own integers stay relaxed.
+    Returns (picked column per room, objective with all rooms fixed, LPs solved). The site's own
+    integers stay relaxed. Where heating groups share a limit, the rooms then settle among themselves.
     """
     picked: dict[int, int] = dict(kept or {})
     solves = 0
@@ -34,7 +35,11 @@ def dive(
         solution, chosen, prices = solve_fixed(master, picked)
         solves += 1
         if len(picked) == len(master.columns):
-            return [picked[room] for room in rooms], solution.objective, solves
+            whole, objective = [picked[room] for room in rooms], solution.objective
+            if master.site.group_rows:
+                whole, objective, more = improve(master, whole, prices, objective, price_room)
+                solves += more
+            return whole, objective, solves
         weight = {
             room: solution.values[chosen[room]] for room in rooms if room not in picked
         }
@@ -62,15 +67,37 @@ def refine(
     return picked, objective, solves
 
 
+def improve(
+    master: Master, picked: list[int], prices: Prices, objective: float, price_room: PriceRoom
+) -> tuple[list[int], float, int]:
+    """One room after another answers to what all others do, until a turn of all gains a trifle.
+
+    Fractions of schedules fit into a full heating group where whole ones do not; a room that sees what
+    the others leave finds its place. `prices` are those with `picked` fixed.
+    """
+    solves = 0
+    for _ in range(MOST_TURNS):
+        before = objective
+        for room in range(len(picked)):
+            price_room(room, prices)
+            pick = master.cheapest(room, prices)
+            if pick == picked[room]:
+                continue
+            trial = [*picked[:room], pick, *picked[room + 1 :]]
+            solution, _, answer = solve_fixed(master, dict(enumerate(trial)))
+            solves += 1
+            if solution.objective < objective - 1e-7:
+                picked, objective, prices = trial, solution.objective, answer
+        if objective > before - TRIFLE * abs(before):
+            break
+    return picked, objective, solves
+
+
 def solve_fixed(
     master: Master, picked: dict[int, int]
 ) -> tuple[Solution, list[NDArray[np.int64]], Prices]:
     """The restricted master's LP with some rooms fixed to one of their columns."""
-    model, chosen, convexity = master.model()
-    fixed = {
-        int(variable): float(position == pick)
-        for room, pick in picked.items()
-        for position, variable in enumerate(chosen[room])
-    }
-    solution = model.solve("glop", fixed=fixed, parameters=QUICK_GLOP)
-    return solution, chosen, master.prices(solution.duals, solution.duals[convexity])
+    model, chosen, convexity = master.model(picked)
+    solution = model.solve("glop", parameters=QUICK_GLOP)
+    prices = master.prices(solution.duals, solution.duals[convexity])
+    return solution, chosen, master.crowded(prices, solution.duals, picked)

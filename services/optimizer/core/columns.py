@@ -71,7 +71,8 @@ class RoomPricer:
     ) -> tuple[Column, float, float]:
         """(best schedule, its priced cost, true lower bound on any schedule's priced cost).
 
-        `guess` is the best schedule known at these prices; `scratch` is working memory that the rooms of a house share.
+        `guess` is a good schedule at these prices, `scratch` is working memory that the rooms of a
+        house share.
         """
         found = price_room(
             self._pricing(float(end_slope[0])), on_cost_eur + self.churn, gap_fraction=gap_fraction,

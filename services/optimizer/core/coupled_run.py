@@ -9,18 +9,18 @@ from services.optimizer.core.choose import dive, refine, solve_fixed
 from services.optimizer.core.columns import relay_steps
 from services.optimizer.core.coupled import CoupledPricer, HeatPrices
 from services.optimizer.core.coupled_bound import coupled_bound
-from services.optimizer.core.decomposition import Decomposed, WarmColumns
+from services.optimizer.core.decomposition import Decomposed, WarmColumns, relaxed_duals
 from services.optimizer.core.house import House
 from services.optimizer.core.lp_rung import BIASES, Relaxation, place, solve_relaxation
 from services.optimizer.core.master import Master, Prices
 from services.optimizer.core.room_rows import temperature_limits
 from services.optimizer.core.rounding import round_relays
+from services.optimizer.core.stabilise import Stabilised
 from services.optimizer.core.trajectories import PaddedHouse
 
 Floats = NDArray[np.float64]
 
 SEARCH = (0.04, 60)
-SMOOTHING = 0.3
 CORRECTION_ROUNDS = 2
 REFINE_GROUPS = 4
 WORTH_FRACTION = 1e-4
@@ -63,7 +63,7 @@ class CoupledRun:
 
     def run(self, rounds: int, corrections: int, certify: bool = True) -> Decomposed:
         """Generate columns at a frozen reference, choose, correct the reference; keep the best."""
-        duals = self._first_duals()
+        duals = relaxed_duals(self.master, self.relaxation)
         start = self.relaxation.duty if self.warm is None else self.warm.relays
         self._freeze(self.joint.simulate(start))
         for pricer in self.pricers if self.warm is not None else ():
@@ -100,11 +100,8 @@ class CoupledRun:
             self.house, self.pricers, self.master.base.dual_bound(duals), prices, self.prices,
             self.reach, self.joint.simulate(self.done.relays),
             [
-                self.master.cheapest(
-                    pricer.room.index, prices.on_cost_eur[pricer.room.index],
-                    prices.end_slope_eur_per_k[pricer.room.index],
-                )
-                for pricer in self.pricers
+                columns[self.master.cheapest(room, prices)]
+                for room, columns in enumerate(self.master.columns)
             ],
         )
         self.done.priced += len(self.pricers)
@@ -133,16 +130,6 @@ class CoupledRun:
             self.best, self.done.relays, self.found = total, relays, True
         return improved
 
-    def _first_duals(self) -> Floats:
-        """Duals of the master's base rows, taken from the relaxation."""
-        given = self.relaxation.solution.duals
-        duals = np.zeros(self.master.base.rows)
-        duals[: self.master.site_rows] = given[: self.master.site_rows]
-        for tail, whole in zip(self.master.tail, self.relaxation.rooms, strict=False):
-            for rows, all_rows in zip(tail.dynamics, whole.dynamics, strict=True):
-                duals[rows] = given[all_rows[self.steps :]]
-        return duals
-
     def _freeze(self, temperatures: Floats) -> None:
         for pricer in self.pricers:
             pricer.freeze(temperatures)
@@ -153,10 +140,10 @@ class CoupledRun:
 
     def _columns(self, duals: Floats, rounds: int) -> Floats:
         """Some pricing rounds from `duals`; returns the best prices seen."""
-        best, best_duals = -np.inf, duals
+        asked = Stabilised(duals)
         for _ in range(rounds):
-            prices = self.master.prices(duals, np.zeros(len(self.pricers)))
-            value = self.master.base.dual_bound(duals)
+            prices = self.master.prices(asked.duals, np.zeros(len(self.pricers)))
+            value = self.master.base.dual_bound(asked.duals)
             for pricer in self.pricers:
                 room = pricer.room.index
                 column, cost = pricer.search(
@@ -166,13 +153,11 @@ class CoupledRun:
                 self.master.add(room, column)
             self.done.rounds += 1
             self.done.priced += len(self.pricers)
-            if value > best:
-                best, best_duals = value, duals
+            asked.heard(value)
             solution, _, _ = self.master.solve()
             self.done.lp_solves += 1
-            mine = solution.duals[: self.master.base.rows]
-            duals = SMOOTHING * best_duals + (1 - SMOOTHING) * mine
-        return best_duals
+            asked.move(solution.duals[: self.master.base.rows])
+        return asked.best_duals
 
     def _price_one(self, room: int, prices: Prices) -> bool:
         column, _ = self.pricers[room].search(

@@ -10,14 +10,13 @@ from numpy.typing import NDArray
 from services.optimizer.core.choose import dive, refine, solve_fixed
 from services.optimizer.core.columns import RoomPricer, relay_steps
 from services.optimizer.core.house import House
+from services.optimizer.core.lp_rung import Relaxation, solve_relaxation
 from services.optimizer.core.master import Master, Prices
 from services.optimizer.core.pricing import Scratch
 from services.optimizer.core.room_rows import temperature_limits
+from services.optimizer.core.stabilise import Stabilised
 
 Floats = NDArray[np.float64]
-
-SMOOTHING = 0.3
-"""Share of the best prices so far in the next prices (Wentges 1997); the rest is the LP's."""
 
 COARSE = (0.08, 20)
 FINE = (0.04, 60)
@@ -26,6 +25,10 @@ FINE = (0.04, 60)
 COARSE_STOP = 5e-3
 FINE_STOP = 1.5e-4
 """Relative distance of the master's LP and the best priced value at which a phase ends."""
+
+PATIENCE, LATE_STOP = 12, 1e-3
+"""After so many rounds the last phase ends at this distance: then limits bind, and whole schedules
+miss the master's fractions by far more."""
 
 REFINE_GROUPS = 4
 
@@ -54,29 +57,15 @@ class WarmColumns:
     marginal_price: Floats
 
 
-def first_prices(
-    house: House, master: Master, reach: tuple[list[Floats], list[Floats]]
-) -> Floats:
-    """Duals of the site for a guess of the heat: each room holds its lower comfort limit.
-
-    `reach` is what `temperature_limits` gives: coldest and hottest of each room.
-    """
-    model = master.base.clone()
-    one = model.variables(1, 1.0, 1.0)
-    coldest, hottest = reach
-    for room in house.rooms:
-        hold = room.low_c * (1.0 - room.transition[:, 0, 0]) - room.drift_k[:, 0]
-        duty = np.clip(hold / np.maximum(room.heat_k[:, 0], 1e-9), 0.0, 1.0)[: master.steps]
-        for rows, coefficient in master.entries[room.index]:
-            model.put(rows[: master.steps], one[0], coefficient * room.power_kw * duty)
-        # a tail that begins where the room cannot be has no prices
-        guess = np.clip(
-            room.low_c[master.steps - 1], coldest[room.index][master.steps],
-            hottest[room.index][master.steps],
-        )  # fmt: skip
-        for rows, gain in master.tail_links[room.index]:
-            model.put(rows, one[0], -gain @ guess)
-    return model.solve("glop").duals[: master.base.rows]
+def relaxed_duals(master: Master, relaxation: Relaxation) -> Floats:
+    """Prices of the master's base rows in the relaxation, which holds the same rows and more."""
+    given = relaxation.solution.duals
+    duals = np.zeros(master.base.rows)
+    duals[: master.site_rows] = given[: master.site_rows]
+    for tail, whole in zip(master.tail, relaxation.rooms, strict=False):
+        for rows, all_rows in zip(tail.dynamics, whole.dynamics, strict=True):
+            duals[rows] = given[all_rows[master.steps :]]
+    return duals
 
 
 def decompose(
@@ -99,7 +88,7 @@ class _Decomposition:
         self.scratch = Scratch()
         self.steps = relay_steps(house)
         self.master = Master(house, self.steps)
-        self.reach = coldest, hottest = temperature_limits(house)
+        coldest, hottest = temperature_limits(house)
         self.pricers = [
             RoomPricer(house, r.index, self.steps, (coldest[r.index], hottest[r.index]))
             for r in house.rooms
@@ -121,25 +110,24 @@ class _Decomposition:
     def run(self, rounds: int, target_gap: float) -> Decomposed:
         done = self.done
         target_gap *= 1.0 - PLACING_SHARE
-        duals = self._first_duals()
+        prices = Stabilised(self._first_duals())
         base_rows = self.master.base.rows
-        best, best_duals = -np.inf, duals
-        for _ in range(rounds):
-            value, fresh = self._round(duals)
-            if value > best:
-                best, best_duals = value, duals
+        for round_ in range(rounds):
+            value, fresh = self._round(prices.duals)
+            prices.heard(value)
             solution, _, _ = self.master.solve()
             done.lp_solves += 1
-            distance = (solution.objective - best) / max(abs(solution.objective), 1e-6)
-            duals = SMOOTHING * best_duals + (1 - SMOOTHING) * solution.duals[:base_rows]
+            distance = (solution.objective - prices.best) / max(abs(solution.objective), 1e-6)
+            prices.move(solution.duals[:base_rows])
             if self.effort == COARSE:
                 if distance < COARSE_STOP or fresh == 0:
                     # coarse values are too optimistic to compare with fine ones
-                    self.effort, best = FINE, -np.inf
-            elif distance < FINE_STOP or fresh == 0:
+                    self.effort = FINE
+                    prices.forget_value()
+            elif distance < (FINE_STOP if round_ < PATIENCE else LATE_STOP) or fresh == 0:
                 break
         self.effort = FINE
-        slack = self._certify(best_duals)
+        slack = self._certify(prices.best_duals)
         picked, objective, solves = dive(self.master, self._price_one)
         done.lp_solves += solves
         if self.warm_whole:
@@ -161,15 +149,15 @@ class _Decomposition:
         if missing > target_gap * abs(objective + fee) and slack < 0.5 * missing:
             solution, _, _ = self.master.solve()
             done.lp_solves += 1
-            self._certify(0.5 * best_duals + 0.5 * solution.duals[:base_rows])
+            self._certify(0.5 * prices.best_duals + 0.5 * solution.duals[:base_rows])
         self._read(picked)
         done.columns = self.master.count
         return done
 
     def _first_duals(self) -> Floats:
-        """Prices of the last plan where there is one, else those of a guess of the heat."""
+        """Prices of the relaxation, those of the last plan for the energy where there is one."""
         self.done.lp_solves += 1
-        duals = first_prices(self.house, self.master, self.reach)
+        duals = relaxed_duals(self.master, solve_relaxation(self.house))
         if self.warm is not None:
             price = self.warm.marginal_price * self.house.step_h
             for scenario, columns in zip(
@@ -210,9 +198,10 @@ class _Decomposition:
         bound = self.master.base.dual_bound(duals) + self.house.problem.grid.fixed_fee_eur
         for pricer in self.pricers:
             room = pricer.room.index
-            asked = prices.on_cost_eur[room], prices.end_slope_eur_per_k[room]
+            guess = self.master.columns[room][self.master.cheapest(room, prices)]
             column, cost, lower = pricer.certify(
-                *asked, self.room_gap, self.master.cheapest(room, *asked), self.scratch
+                prices.on_cost_eur[room], prices.end_slope_eur_per_k[room], self.room_gap, guess,
+                self.scratch,
             )
             self.master.add(room, column)
             bound += lower

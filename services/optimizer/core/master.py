@@ -105,11 +105,18 @@ class Master:
         self.count += 1
         return True
 
-    def model(self) -> tuple[LinearModel, list[Ints], Ints]:
-        """(model, columns of each room's schedules, convexity rows)."""
+    def model(self, picked: dict[int, int]) -> tuple[LinearModel, list[Ints], Ints]:
+        """(model, columns of each room's schedules, convexity rows).
+
+        Of a room in `picked` the model holds that one schedule alone.
+        """
         model = self.base.clone()
         convexity = model.add_rows(len(self.columns), 1.0, 1.0)
-        entries = [entry for columns in self._entries for entry in columns]
+        held = [
+            columns[picked[room] : picked[room] + 1] if room in picked else columns
+            for room, columns in enumerate(self._entries)
+        ]
+        entries = [entry for columns in held for entry in columns]
         variables = model.variables(
             len(entries), 0.0, 1.0, np.array([entry.cost_eur for entry in entries])
         )
@@ -119,23 +126,47 @@ class Master:
                 np.repeat(variables, [entry.rows.size for entry in entries]),
                 np.concatenate([entry.values for entry in entries]),
             )
-        counts = [len(columns) for columns in self._entries]
+        counts = [len(columns) for columns in held]
         model.put(np.repeat(convexity, counts), variables, 1.0)
         return model, np.split(variables, np.cumsum(counts)[:-1]), convexity
 
     def solve(self) -> tuple[Solution, list[Ints], Prices]:
         """The LP relaxation of the restricted master and the prices it sets."""
-        model, chosen, convexity = self.model()
+        model, chosen, convexity = self.model({})
         solution = model.solve("glop", parameters=QUICK_GLOP)
         return solution, chosen, self.prices(solution.duals, solution.duals[convexity])
 
-    def cheapest(self, room: int, on_cost_eur: Floats, end_slope: Floats) -> Column:
-        """The known schedule of a room that costs least at these prices."""
-        return min(
-            self.columns[room],
-            key=lambda column: column.cost_eur
-            + float(on_cost_eur @ column.relay + end_slope @ column.end_c),
-        )
+    def crowded(self, prices: Prices, duals: Floats, picked: dict[int, int]) -> Prices:
+        """The same, where a heating group is full: at least what the free rooms' heat is sure to cost.
+
+        `picked` rooms keep their schedules. The duals share a limit out among fractions of schedules;
+        a relay that needs more than what the others leave goes beyond it, whatever they say.
+        """
+        on_cost = prices.on_cost_eur.copy()
+        for number, rows in enumerate(self.site.group_rows):
+            members = [room for room in self.house.rooms if room.group == number]
+            load = {
+                room.index: room.power_kw * self.columns[room.index][picked[room.index]].relay
+                for room in members
+                if room.index in picked
+            }
+            total = sum(load.values(), np.zeros(self.steps))
+            grid, group = self.house.problem.grid, self.house.problem.heating_groups[number]
+            penalty = grid.limit_penalty_eur_per_kwh * self.house.step_h[: self.steps]
+            for room in members:
+                left = group.capacity_w / 1000.0 - total + load.get(room.index, 0.0)
+                beyond = np.maximum(room.power_kw - left, 0.0) - np.maximum(-left, 0.0)
+                shared = -room.power_kw * duals[rows[: self.steps]]
+                more = penalty * beyond - shared
+                alone = len(load) - (room.index in load) == len(members) - 1
+                on_cost[room.index] += more if alone else np.maximum(more, 0.0)
+        return Prices(on_cost, prices.end_slope_eur_per_k, prices.convexity_eur)
+
+    def cheapest(self, room: int, prices: Prices) -> int:
+        """Which known schedule of a room costs least at these prices."""
+        on_cost, slope = prices.on_cost_eur[room], prices.end_slope_eur_per_k[room]
+        cost = [c.cost_eur + on_cost @ c.relay + slope @ c.end_c for c in self.columns[room]]
+        return int(np.argmin(cost))
 
     def prices(self, duals: Floats, convexity: Floats) -> Prices:
         """Prices for the rooms out of the duals of the base rows."""

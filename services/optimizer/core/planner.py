@@ -31,7 +31,7 @@ class WorkBudget:
     early when the certificate is good enough.
     """
 
-    pricing_rounds: int = 14
+    pricing_rounds: int = 24
     target_gap: float = 1e-3
     corrections: int = 4
     rung: Rung = "full"

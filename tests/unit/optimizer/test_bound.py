@@ -71,7 +71,14 @@ def test_bound_of_a_room_that_warms_another_but_feels_none(seed):
     linear = neighbour_linear(house, heat, 8)
     pricer.linear = np.ascontiguousarray(linear[1])
     on_cost = np.random.default_rng(seed).uniform(0.0, 0.2, 8)
-    lower = coupled_bound.lone_bound(house, pricer, on_cost, np.zeros(2), heat, Scratch())
+    guess = next(
+        pricer.column(np.array(bits))
+        for bits in itertools.product((0, 1), repeat=8)
+        if pricer.cells.feasible(np.array(bits))
+    )
+    lower = coupled_bound.lone_bound(
+        house, pricer, on_cost, np.zeros(2), heat, guess, Scratch()
+    )
     paid = heat.air[0][:, None] * gain[:, :1] - heat.mass[0, 1:, None] * gain[:, 1:]
     pricer.linear = np.zeros(8)
     costs = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 
 import numpy as np
@@ -15,7 +16,12 @@ from services.optimizer.core.pricing import (
     price_room_two_node,
 )
 from services.optimizer.core.pricing.shift_grid import combine_levels
-from tests.unit.pricing.pricing_oracle import cost_by_hand, random_room
+from tests.unit.pricing.pricing_oracle import (
+    allowed_by_hand,
+    cost_by_hand,
+    random_room,
+    random_two_node_room,
+)
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -35,6 +41,44 @@ def test_a_two_node_room_is_priced_to_one_per_cent() -> None:
         assert priced.cost_eur == pytest.approx(
             cost_by_hand(room, price, priced.schedule), abs=1e-8
         )
+
+
+@pytest.mark.parametrize("nodes", [1, 2])
+@pytest.mark.parametrize("seed", range(12))
+def test_any_allowed_guess_leaves_the_bound_true(seed: int, nodes: int) -> None:
+    """The grid lies along the guess, good or bad: against every schedule."""
+    rng = np.random.default_rng(200 + seed)
+    steps = int(rng.integers(4, 10))
+    build, priced_by = ((random_room, price_room), (random_two_node_room, price_room_two_node))[
+        nodes - 1
+    ]
+    room = build(rng, steps, wild=seed % 2 == 1)
+    price = rng.uniform(-0.1, 0.5, steps)
+    costs = {
+        schedule: cost_by_hand(room, price, np.array(schedule))
+        for schedule in itertools.product((0, 1), repeat=steps)
+        if allowed_by_hand(room, schedule)
+    }
+    for guess in (min(costs, key=costs.get), max(costs, key=costs.get), next(iter(costs))):
+        priced = priced_by(room, price, gap_fraction=1e-3, guess=np.array(guess))
+        assert priced.lower_bound_eur <= min(costs.values()) + 1e-9
+        assert min(costs.values()) - 1e-9 <= priced.cost_eur <= costs[guess] + 1e-9
+
+
+def test_a_guess_against_the_rules_is_refused() -> None:
+    room, price = one_node_room(0)
+    with pytest.raises(ValueError, match="guess must be a schedule that obeys"):
+        price_room(room, price, guess=np.arange(price.size) % 2)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_room_that_heats_nearly_always_is_priced_as_well_as_any(seed: int) -> None:
+    """Its relay is on in most steps; a grid along the relay off would interpolate in all of them."""
+    room, price = one_node_room(seed)
+    cold = replace(room, drift_k=room.drift_k - 0.5 * room.gain_on_k)
+    priced = price_room(cold, price)
+    assert priced.schedule.mean() > 0.8
+    assert priced.gap_eur <= 5e-4 * priced.cost_eur
 
 
 def test_levels_agree_with_each_other() -> None:

@@ -1,10 +1,11 @@
 """The equations of one room with one temperature, and the backward pass of its lower bound.
 
 Grid: node i of step t stands for ``offset[t] + i * spacing[t]`` degC, where `offset` is the
-temperature under a reference schedule and ``spacing[t+1] = decay[t] * spacing[t] * 2**doubling[t]``.
-So a step with the relay as in the reference maps nodes onto nodes exactly, and a step with the
-other relay shifts all of them by the same amount. Value function ``V[t, s]``: cheapest cost from step t on, relay in state s and
-free to leave it; a switch buys its whole minimum run at once (schedules.transitions).
+temperature under a reference schedule and ``spacing[t+1] = decay[t] * spacing[t] *
+2**doubling[t]``. So a step with the relay as in the reference maps nodes onto nodes exactly, and a
+step with the other relay shifts all of them by the same amount. Value function ``V[t, s]``: cheapest
+cost from step t on, relay in state s and free to leave it; a switch buys its whole minimum run at
+once (schedules.transitions).
 
 `steps` is the [n, 9] table of what a step does, columns DECAY .. PENALTY_HIGH below: DRIFT holds the
 reference's heat, GAIN + v what the relay at v adds to it (0 where the reference is v).

@@ -54,7 +54,7 @@ def price_room(
 class _OneNodeSearch(Search):
     """See Search; the room after the relay's first lock, and the frame of its grids."""
 
-    slack_shares = (0.1, 1.0, 4.0)
+    slack_shares = (0.25, 2.0)
 
     def __init__(
         self,
