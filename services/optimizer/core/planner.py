@@ -10,8 +10,9 @@ from contracts.planning import Plan, PlanningProblem, Rung, WorkDone
 from services.optimizer.core.assemble import make_plan
 from services.optimizer.core.columns import relay_steps
 from services.optimizer.core.coupled_run import CoupledRun
-from services.optimizer.core.decomposition import WarmColumns, decompose
+from services.optimizer.core.decomposition import decompose
 from services.optimizer.core.fallback import rules_plan, shifted_plan
+from services.optimizer.core.generation import WarmColumns
 from services.optimizer.core.house import House, compile_house, steps_of
 from services.optimizer.core.lp_rung import lp_plan, place
 

@@ -55,6 +55,7 @@ class _OneNodeSearch(Search):
     """See Search; the room after the relay's first lock, and the frame of its grids."""
 
     slack_shares = (0.25, 2.0)
+    prefix_cost: float
 
     def __init__(
         self,

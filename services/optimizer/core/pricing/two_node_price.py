@@ -38,6 +38,7 @@ class _TwoNodeSearch(Search):
     """See Search; the room in its modes after the relay's first lock."""
 
     slack_shares = (0.1, 0.5, 2.0)
+    prefix_cost: float
 
     def __init__(
         self,

@@ -1,0 +1,153 @@
+"""Column generation: rooms are asked for schedules, round by round, at prices that follow the master's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from services.optimizer.core.choose import solve_fixed
+from services.optimizer.core.columns import RoomPricer, relay_steps
+from services.optimizer.core.coupled import CoupledPricer
+from services.optimizer.core.house import House
+from services.optimizer.core.lp_rung import Relaxation
+from services.optimizer.core.master import Master, Prices
+
+Floats = NDArray[np.float64]
+
+COARSE = (0.08, 20)
+FINE = (0.04, 60)
+"""(cell width K, labels) of the schedule search: coarse while the prices still move far."""
+
+LEAST, MOST = 0.3, 0.9
+"""Share of the best prices so far in the next prices."""
+
+EASED, HELD = 0.1, 0.3
+"""What the share loses when the prices asked for were the best so far; else the part of the way to 1
+that it gains."""
+
+
+@dataclass
+class Decomposed:
+    """Relays (rooms, steps) of the best plan found, a true bound, and counters."""
+
+    relays: Floats
+    bound_eur: float
+    rounds: int = 0
+    priced: int = 0
+    columns: int = 0
+    lp_solves: int = 0
+    warm_columns: int = 0
+
+
+@dataclass(frozen=True)
+class WarmColumns:
+    """What an earlier plan knows: relays (rooms, steps) and marginal prices (steps), EUR/kWh."""
+
+    relays: Floats
+    marginal_price: Floats
+
+
+class Stabilised:
+    """Prices to ask the rooms for next: between the best ones so far and the master's own.
+
+    The master's duals jump from round to round, most of all where a limit binds (Kelley's method).
+    Prices near the best known ones are safer, the master's own bring more that is new; the share
+    follows success (smoothing after Wentges 1997, with a share that sets itself as in Pessoa,
+    Sadykov, Uchoa and Vanderbeck 2018). `best` is the best priced value, reached at `best_duals`.
+    """
+
+    def __init__(self, duals: Floats) -> None:
+        self.duals = self.best_duals = duals
+        self.best = -np.inf
+        self._share = LEAST
+
+    def heard(self, value: float) -> None:
+        """The rooms' answer: the priced value at `duals`, EUR."""
+        if value > self.best:
+            self.best, self.best_duals = value, self.duals
+            self._share = max(LEAST, self._share - EASED)
+        else:
+            self._share = min(MOST, self._share + HELD * (1.0 - self._share))
+
+    def move(self, master_duals: Floats) -> None:
+        """Choose the next prices."""
+        self.duals = self._share * self.best_duals + (1.0 - self._share) * master_duals
+
+
+class Generation:
+    """The master and a pricer per room: what both kinds of houses share."""
+
+    def __init__(
+        self, house: House, pricers: Sequence[RoomPricer] | Sequence[CoupledPricer]
+    ) -> None:
+        self.house = house
+        self.steps = relay_steps(house)
+        self.master = Master(house, self.steps)
+        self.pricers = pricers
+        self.effort = FINE
+        self.done = Decomposed(np.zeros((len(pricers), house.steps)), -np.inf)
+
+    def offer(self, relays: Floats) -> int:
+        """Add schedules (rooms, steps) that are known already where allowed; how many were new."""
+        added = 0
+        for pricer in self.pricers:
+            relay = np.ascontiguousarray(relays[pricer.room.index, : self.steps], dtype=np.int64)
+            if pricer.cells.feasible(relay):
+                added += int(self.master.add(pricer.room.index, pricer.column(relay)))
+        return added
+
+    def generate(self, prices: Stabilised, rounds: int, stop: float) -> None:
+        """Ask all rooms until the master's LP and the best priced value are `stop` apart (relative),
+        nothing new comes, or the rounds are used up."""
+        for _ in range(rounds):
+            asked = self.master.prices(prices.duals, np.zeros(len(self.pricers)))
+            value, fresh = self.master.base.dual_bound(prices.duals), 0
+            for room in range(len(self.pricers)):
+                cost, new = self._ask(room, asked)
+                value += cost
+                fresh += int(new)
+            prices.heard(value)
+            solution, _, _ = self.master.solve()
+            self.done.rounds += 1
+            self.done.lp_solves += 1
+            prices.move(solution.duals[: self.master.base.rows])
+            if solution.objective - prices.best < stop * abs(solution.objective) or fresh == 0:
+                break
+
+    def price_one(self, room: int, prices: Prices) -> bool:
+        """Ask one room; whether its schedule is new."""
+        return self._ask(room, prices)[1]
+
+    def _ask(self, room: int, prices: Prices) -> tuple[float, bool]:
+        column, cost = self.pricers[room].search(
+            prices.on_cost_eur[room], prices.end_slope_eur_per_k[room], *self.effort
+        )
+        self.done.priced += 1
+        return cost, self.master.add(room, column)
+
+    def read(self, picked: list[int]) -> Floats:
+        """Relays (rooms, steps) of one schedule a room; duties behind them from the linear tail."""
+        master = self.master
+        relays = np.zeros((len(picked), self.house.steps))
+        for room, pick in enumerate(picked):
+            relays[room, : self.steps] = master.columns[room][pick].relay
+        if master.tail:
+            solution, _, _ = solve_fixed(master, dict(enumerate(picked)))
+            self.done.lp_solves += 1
+            for room, tail in enumerate(master.tail):
+                relays[room, self.steps :] = np.clip(solution.values[tail.relay], 0.0, 1.0)
+        return relays
+
+
+def relaxed_duals(master: Master, relaxation: Relaxation) -> Floats:
+    """Prices of the master's base rows in the relaxation, which holds the same rows and more."""
+    given = relaxation.solution.duals
+    duals = np.zeros(master.base.rows)
+    duals[: master.site_rows] = given[: master.site_rows]
+    for tail, whole in zip(master.tail, relaxation.rooms, strict=False):
+        for rows, all_rows in zip(tail.dynamics, whole.dynamics, strict=True):
+            duals[rows] = given[all_rows[master.steps :]]
+    return duals
