@@ -19,7 +19,7 @@ from contracts.events.thermal import DynamicsIssued, StateEstimated
 from contracts.planning import Plan
 from services.optimizer.core import watch as house
 from services.optimizer.core.changes import inputs_of, with_churn
-from services.optimizer.core.planner import WarmStart, WorkBudget, plan
+from services.optimizer.core.planner import WarmStart, plan
 from services.optimizer.core.problem import Knowledge, build
 
 LATE_FORECAST_S = 120
@@ -29,8 +29,6 @@ LOAD_DEVIATION_WH = 1_000.0
 REPLAN_REST_S = 1_800
 """Between plans that a deviation asks for; what people and the market do is answered at once."""
 DEVIATIONS = frozenset({"battery", "room", "load"})
-BUDGET = WorkBudget(pricing_rounds=4)
-"""More rounds took a third longer and changed the plan's cost by less than 0.1 %."""
 
 
 class OptimizerState(State):
@@ -125,7 +123,7 @@ class Optimizer(Service[OptimizerState]):
             yield from _without_problem(state, error)
             return
         warm = WarmStart(state.last) if state.last else None
-        computed = plan(problem, warm=warm, budget=BUDGET)
+        computed = plan(problem, warm=warm)
         if state.last is not None:
             computed = with_churn(computed, state.last, problem, state.inputs, state.reason)
         yield Decision(

@@ -1,8 +1,9 @@
-"""From fractional columns to one schedule per room: dive with fresh columns, then refine."""
+"""From fractional columns to one schedule per room: dive with fresh columns, refine; settle."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,10 @@ Floats = NDArray[np.float64]
 ALMOST_ONE = 0.9
 FIX_SHARE = 0.4
 MOST_TURNS, TRIFLE = 10, 1e-4
+"""Rooms answer each other at most so often, while a turn of all gains this share of the cost."""
+WORTH_ASKING = 1e-6
+"""Share of the cost that an answer must promise before the house is solved with it."""
+KICKS = 2
 
 PriceRoom = Callable[[int, Prices], bool]
 
@@ -26,7 +31,7 @@ def dive(
 
     `kept` rooms are fixed from the start. `price_room(room, prices)` may add a column.
     Returns (picked column per room, objective with all rooms fixed, LPs solved). The site's own
-    integers stay relaxed. Where heating groups share a limit, the rooms then settle among themselves.
+    integers stay relaxed.
     """
     picked: dict[int, int] = dict(kept or {})
     solves = 0
@@ -35,11 +40,7 @@ def dive(
         solution, chosen, prices = solve_fixed(master, picked)
         solves += 1
         if len(picked) == len(master.columns):
-            whole, objective = [picked[room] for room in rooms], solution.objective
-            if master.site.group_rows:
-                whole, objective, more = improve(master, whole, prices, objective, price_room)
-                solves += more
-            return whole, objective, solves
+            return [picked[room] for room in rooms], solution.objective, solves
         weight = {
             room: solution.values[chosen[room]] for room in rooms if room not in picked
         }
@@ -48,9 +49,71 @@ def dive(
         for position, room in enumerate(order):
             if position < few or weight[room].max() > ALMOST_ONE:
                 picked[room] = int(np.argmax(weight[room]))
+        crowded = master.crowded(prices, solution.duals, picked)
         for room in order:
             if room not in picked:
-                price_room(room, prices)
+                price_room(room, crowded)
+
+
+def settle(
+    master: Master, picked: list[int], price_room: PriceRoom
+) -> tuple[list[int], float, int]:
+    """Rooms of full heating groups find their places, from `picked`; returns as `dive`.
+
+    Fractions of schedules fit into a limit where whole ones do not. So one room after another answers
+    to what all others leave, at what going beyond it costs; and twice all rooms leave the hours that
+    are scarce to those that need them most, and settle again.
+    """
+    state = _State(picked, solve_fixed(master, dict(enumerate(picked)))[0], 1)
+    best = _turns(master, state, price_room)
+    for _ in range(KICKS):
+        state = best
+        for room in range(len(picked)):
+            state = _answer(master, state, room, price_room, master.scarcity)
+        state = _turns(master, state, price_room)
+        if state.solution.objective < best.solution.objective - 1e-7:
+            best = state
+        best = replace(best, solves=state.solves)
+    return best.picked, best.solution.objective, best.solves
+
+
+@dataclass(frozen=True)
+class _State:
+    """A schedule for every room, the LP with them, and how many LPs that took."""
+
+    picked: list[int]
+    solution: Solution
+    solves: int
+
+
+def _turns(master: Master, state: _State, price_room: PriceRoom) -> _State:
+    """Every room in turn takes its best answer where that helps the house, while turns still gain."""
+    for _ in range(MOST_TURNS):
+        before = state.solution.objective
+        for room in range(len(state.picked)):
+            answer = _answer(master, state, room, price_room, None)
+            if answer.solution.objective < state.solution.objective - 1e-7:
+                state = answer
+            state = replace(state, solves=answer.solves)
+        if state.solution.objective > before - TRIFLE * abs(before):
+            break
+    return state
+
+
+def _answer(
+    master: Master, state: _State, room: int, price_room: PriceRoom, scarcity: Floats | None
+) -> _State:
+    """The house with one room's best answer to all others (at least at `scarcity` prices)."""
+    prices = master.prices(state.solution.duals, np.zeros(len(state.picked)))
+    others = {other: pick for other, pick in enumerate(state.picked) if other != room}
+    prices = master.crowded(prices, state.solution.duals, others, scarcity)
+    price_room(room, prices)
+    costs = master.costs_at(room, prices)
+    pick = int(np.argmin(costs))
+    if costs[pick] > costs[state.picked[room]] - WORTH_ASKING * abs(state.solution.objective):
+        return state
+    picked = [*state.picked[:room], pick, *state.picked[room + 1 :]]
+    return _State(picked, solve_fixed(master, dict(enumerate(picked)))[0], state.solves + 1)
 
 
 def refine(
@@ -67,37 +130,10 @@ def refine(
     return picked, objective, solves
 
 
-def improve(
-    master: Master, picked: list[int], prices: Prices, objective: float, price_room: PriceRoom
-) -> tuple[list[int], float, int]:
-    """One room after another answers to what all others do, until a turn of all gains a trifle.
-
-    Fractions of schedules fit into a full heating group where whole ones do not; a room that sees what
-    the others leave finds its place. `prices` are those with `picked` fixed.
-    """
-    solves = 0
-    for _ in range(MOST_TURNS):
-        before = objective
-        for room in range(len(picked)):
-            price_room(room, prices)
-            pick = master.cheapest(room, prices)
-            if pick == picked[room]:
-                continue
-            trial = [*picked[:room], pick, *picked[room + 1 :]]
-            solution, _, answer = solve_fixed(master, dict(enumerate(trial)))
-            solves += 1
-            if solution.objective < objective - 1e-7:
-                picked, objective, prices = trial, solution.objective, answer
-        if objective > before - TRIFLE * abs(before):
-            break
-    return picked, objective, solves
-
-
 def solve_fixed(
     master: Master, picked: dict[int, int]
 ) -> tuple[Solution, list[NDArray[np.int64]], Prices]:
     """The restricted master's LP with some rooms fixed to one of their columns."""
     model, chosen, convexity = master.model(picked)
     solution = model.solve("glop", parameters=QUICK_GLOP)
-    prices = master.prices(solution.duals, solution.duals[convexity])
-    return solution, chosen, master.crowded(prices, solution.duals, picked)
+    return solution, chosen, master.prices(solution.duals, solution.duals[convexity])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from services.optimizer.core.choose import dive, refine
 from services.optimizer.core.columns import relay_steps
 from services.optimizer.core.coupled import CoupledPricer, HeatPrices
 from services.optimizer.core.coupled_bound import coupled_bound
@@ -29,7 +28,6 @@ STOP = 1e-3
 neighbours are further off the truth."""
 
 CORRECTION_ROUNDS = 2
-REFINE_GROUPS = 4
 WORTH_FRACTION = 1e-4
 """A correction of the reference that gains less than this share of the cost is the last."""
 
@@ -75,22 +73,19 @@ class CoupledRun(Generation):
         duals = relaxed_duals(self.master, self.relaxation)
         start = self.relaxation.duty if self.warm is None else self.warm.relays
         self._freeze(self.joint.simulate(start))
+        starts = []
         if self.warm is not None:
-            self.done.warm_columns = self.offer(start)
-        self._offer_rounded()
+            starts.append(self.offer(start))
+            self.done.warm_columns = self.master.count
+        starts.append(self._offer_rounded())
         for correction in range(corrections):
             prices = Stabilised(duals)
             self.generate(prices, rounds if correction == 0 else CORRECTION_ROUNDS, STOP)
             duals = prices.best_duals
-            picked, objective, solves = dive(self.master, self.price_one)
-            self.done.lp_solves += solves
+            picked, objective = self.choose(starts if correction == 0 else ())
             improved = self._keep_if_cheaper(self.read(picked))
             if not improved and correction > 0:
-                groups = min(len(self.pricers), REFINE_GROUPS)
-                picked, _, solves = refine(
-                    self.master, picked, objective, self.price_one, groups
-                )
-                self.done.lp_solves += solves
+                picked, _ = self.refine(picked, objective)
                 improved = self._keep_if_cheaper(self.read(picked))
             if not improved and correction > 0:
                 break
@@ -107,21 +102,23 @@ class CoupledRun(Generation):
         bound = coupled_bound(
             self.house, self.pricers, self.master.base.dual_bound(duals), prices, self.prices,
             self.reach, self.joint.simulate(self.done.relays),
-            [
-                columns[self.master.cheapest(room, prices)]
-                for room, columns in enumerate(self.master.columns)
-            ],
+            self.best_columns(prices),
         )
         self.done.priced += len(self.pricers)
         if bound is not None and bound > self.done.bound_eur:
             self.done.bound_eur, self.certified = bound, True
 
-    def _offer_rounded(self) -> None:
-        """The relaxation's rounded schedules: first columns, and a plan to fall back on."""
+    def _offer_rounded(self) -> list[int | None]:
+        """The relaxation's rounded schedules: first columns, and a plan to fall back on.
+
+        Returns the columns of the warmest ones.
+        """
+        columns: list[int | None] = []
         for bias in BIASES:
             relays = round_relays(self.house, self.relaxation.air_c, bias)
-            self.offer(relays)
+            columns = self.offer(relays)
             self._keep_if_cheaper(relays)
+        return columns
 
     def _keep_if_cheaper(self, relays: Floats) -> bool:
         """Price relays by the true joint simulation; True when they gain more than a trifle."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from services.optimizer.core.choose import dive, refine, solve_fixed
+from services.optimizer.core.choose import solve_fixed
 from services.optimizer.core.columns import RoomPricer, relay_steps
 from services.optimizer.core.generation import (
     COARSE,
@@ -17,9 +17,10 @@ from services.optimizer.core.generation import (
     relaxed_duals,
 )
 from services.optimizer.core.house import House
-from services.optimizer.core.lp_rung import solve_relaxation
+from services.optimizer.core.lp_rung import BIASES, solve_relaxation
 from services.optimizer.core.pricing import Scratch
 from services.optimizer.core.room_rows import temperature_limits
+from services.optimizer.core.rounding import round_relays
 
 Floats = NDArray[np.float64]
 
@@ -31,7 +32,8 @@ PATIENCE, LATE_STOP = 12, 1e-3
 """After so many rounds the last phase ends at this distance: then limits bind, and whole schedules
 miss the master's fractions by far more."""
 
-REFINE_GROUPS = 4
+WARM_GAP = 3e-3
+"""A plan that follows another is good enough at this gap: an hour later there is the next one."""
 
 PLACING_SHARE = 0.2
 """Share of the wanted gap kept back for the site's integers, which are placed after the choice."""
@@ -66,27 +68,30 @@ class _Decomposition(Generation):
         self.room_gap = room_gap
         self.scratch = Scratch()
         self.warm = warm
+        self.starts: list[list[int | None]] = []
         if warm is not None:
-            self.done.warm_columns = self.offer(warm.relays)
-        self.warm_whole = self.done.warm_columns == len(self.pricers)
+            self.starts.append(self.offer(warm.relays))
+            self.done.warm_columns = self.master.count
 
     def run(self, rounds: int, target_gap: float) -> Decomposed:
         done = self.done
         target_gap *= 1.0 - PLACING_SHARE
         duals = self._first_duals()
-        if self.warm is None:
+        patience = PATIENCE
+        if self.warm is not None:
+            patience, target_gap = 0, max(target_gap, WARM_GAP)
+        else:
             self.effort = COARSE
             coarse = Stabilised(duals)
             self.generate(coarse, rounds, COARSE_STOP)
             # coarse values are too optimistic to compare with fine ones: only the prices go on
             self.effort, duals = FINE, coarse.duals
         prices = Stabilised(duals)
-        self.generate(prices, min(rounds, PATIENCE) - done.rounds, FINE_STOP)
+        self.generate(prices, min(rounds, patience) - done.rounds, FINE_STOP)
         self.generate(prices, rounds - done.rounds, LATE_STOP)
         slack = self._certify(prices.best_duals)
-        picked, objective, solves = dive(self.master, self.price_one)
-        done.lp_solves += solves
-        if self.warm_whole:
+        picked, objective = self.choose(self.starts)
+        if done.warm_columns == len(self.pricers):
             # the old plan is a plan still: its schedules are the first columns
             old = [0] * len(self.pricers)
             solution, _, _ = solve_fixed(self.master, dict(enumerate(old)))
@@ -97,10 +102,7 @@ class _Decomposition(Generation):
         missing = objective + fee - done.bound_eur
         # where the rooms' own slack is the larger part, neither columns nor prices would help
         if missing > target_gap * abs(objective + fee) and slack < 0.5 * missing:
-            picked, objective, solves = refine(
-                self.master, picked, objective, self.price_one, REFINE_GROUPS
-            )
-            done.lp_solves += solves
+            picked, objective = self.refine(picked, objective)
             missing = objective + fee - done.bound_eur
         if missing > target_gap * abs(objective + fee) and slack < 0.5 * missing:
             solution, _, _ = self.master.solve()
@@ -115,7 +117,11 @@ class _Decomposition(Generation):
     def _first_duals(self) -> Floats:
         """Prices of the relaxation, those of the last plan for the energy where there is one."""
         self.done.lp_solves += 1
-        duals = relaxed_duals(self.master, solve_relaxation(self.house))
+        relaxation = solve_relaxation(self.house)
+        duals = relaxed_duals(self.master, relaxation)
+        if self.master.site.group_rows:
+            relays = round_relays(self.house, relaxation.air_c, BIASES[-1])
+            self.starts.append(self.offer(relays))
         if self.warm is not None:
             price = self.warm.marginal_price * self.house.step_h
             for scenario, columns in zip(
@@ -132,9 +138,8 @@ class _Decomposition(Generation):
         slack = 0.0
         prices = self.master.prices(duals, np.zeros(len(self.pricers)))
         bound = self.master.base.dual_bound(duals) + self.house.problem.grid.fixed_fee_eur
-        for pricer in self.pricers:
+        for pricer, guess in zip(self.pricers, self.best_columns(prices), strict=True):
             room = pricer.room.index
-            guess = self.master.columns[room][self.master.cheapest(room, prices)]
             column, cost, lower = pricer.certify(
                 prices.on_cost_eur[room], prices.end_slope_eur_per_k[room], self.room_gap, guess,
                 self.scratch,

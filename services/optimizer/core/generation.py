@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from services.optimizer.core.choose import solve_fixed
-from services.optimizer.core.columns import RoomPricer, relay_steps
+from services.optimizer.core.choose import dive, refine, settle, solve_fixed
+from services.optimizer.core.columns import Column, RoomPricer, relay_steps
 from services.optimizer.core.coupled import CoupledPricer
 from services.optimizer.core.house import House
 from services.optimizer.core.lp_rung import Relaxation
@@ -23,6 +23,8 @@ FINE = (0.04, 60)
 
 LEAST, MOST = 0.3, 0.9
 """Share of the best prices so far in the next prices."""
+
+REFINE_GROUPS = 4
 
 EASED, HELD = 0.1, 0.3
 """What the share loses when the prices asked for were the best so far; else the part of the way to 1
@@ -90,14 +92,48 @@ class Generation:
         self.effort = FINE
         self.done = Decomposed(np.zeros((len(pricers), house.steps)), -np.inf)
 
-    def offer(self, relays: Floats) -> int:
-        """Add schedules (rooms, steps) that are known already where allowed; how many were new."""
-        added = 0
+    def offer(self, relays: Floats) -> list[int | None]:
+        """Add schedules (rooms, steps) known beforehand; their columns, None where not allowed."""
+        columns: list[int | None] = []
         for pricer in self.pricers:
-            relay = np.ascontiguousarray(relays[pricer.room.index, : self.steps], dtype=np.int64)
+            room = pricer.room.index
+            relay = np.ascontiguousarray(relays[room, : self.steps], dtype=np.int64)
             if pricer.cells.feasible(relay):
-                added += int(self.master.add(pricer.room.index, pricer.column(relay)))
-        return added
+                self.master.add(room, pricer.column(relay))
+            columns.append(self.master.find(room, relay))
+        return columns
+
+    def choose(self, starts: Sequence[list[int | None]]) -> tuple[list[int], float]:
+        """One schedule a room by diving, and the objective; with full heating groups the best of what
+        the rooms settle on from there and from the whole ones of `starts`."""
+        picked, objective, solves = dive(self.master, self.price_one)
+        self.done.lp_solves += solves
+        if self.master.site.group_rows:
+            whole = [[pick for pick in start if pick is not None] for start in starts]
+            for start in [picked, *(w for w in whole if len(w) == len(self.pricers))]:
+                trial, found, solves = settle(self.master, start, self.price_one)
+                self.done.lp_solves += solves
+                if found < objective:
+                    picked, objective = trial, found
+        return picked, objective
+
+    def refine(self, picked: list[int], objective: float) -> tuple[list[int], float]:
+        """What diving again among a few free rooms gains; rooms of heating groups have settled."""
+        if self.master.site.group_rows:
+            return picked, objective
+        groups = min(len(self.pricers), REFINE_GROUPS)
+        picked, objective, solves = refine(
+            self.master, picked, objective, self.price_one, groups
+        )
+        self.done.lp_solves += solves
+        return picked, objective
+
+    def best_columns(self, prices: Prices) -> list[Column]:
+        """The known schedule of each room that costs least at these prices."""
+        return [
+            columns[int(np.argmin(self.master.costs_at(room, prices)))]
+            for room, columns in enumerate(self.master.columns)
+        ]
 
     def generate(self, prices: Stabilised, rounds: int, stop: float) -> None:
         """Ask all rooms until the master's LP and the best priced value are `stop` apart (relative),
@@ -116,6 +152,7 @@ class Generation:
             prices.move(solution.duals[: self.master.base.rows])
             if solution.objective - prices.best < stop * abs(solution.objective) or fresh == 0:
                 break
+        self.master.scarcity = prices.best_duals
 
     def price_one(self, room: int, prices: Prices) -> bool:
         """Ask one room; whether its schedule is new."""

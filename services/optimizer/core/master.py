@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from services.optimizer.core.columns import Column
+from services.optimizer.core.columns import Column, Relay
 from services.optimizer.core.house import House
 from services.optimizer.core.linear_model import LinearModel, Solution
 from services.optimizer.core.room_rows import RoomColumns, build_tail
@@ -60,8 +60,10 @@ class Master:
         self.tail_links = [self._links(room) for room in range(len(house.rooms))]
         self.columns: list[list[Column]] = [[] for _ in house.rooms]
         self._entries: list[list[_Entries]] = [[] for _ in house.rooms]
-        self._known: list[set[bytes]] = [set() for _ in house.rooms]
+        self._known: list[dict[bytes, int]] = [{} for _ in house.rooms]
         self.count = 0
+        self.scarcity: Floats | None = None
+        """Row prices at which all rooms together use what the limits allow, once they are known."""
 
     def _links(self, index: int) -> list[tuple[Ints, Floats]]:
         """(rows, gain (rows, nodes)) of the tail's first step that feel this room's end."""
@@ -96,14 +98,17 @@ class Master:
 
     def add(self, room: int, column: Column) -> bool:
         """Add a schedule; False when the master has it already."""
-        key = column.relay.astype(np.uint8).tobytes()
-        if key in self._known[room]:
+        if self.find(room, column.relay) is not None:
             return False
-        self._known[room].add(key)
+        self._known[room][_key(column.relay)] = len(self.columns[room])
         self.columns[room].append(column)
         self._entries[room].append(self._entries_of(room, column))
         self.count += 1
         return True
+
+    def find(self, room: int, relay: Relay) -> int | None:
+        """Which of a room's columns has this schedule."""
+        return self._known[room].get(_key(relay))
 
     def model(self, picked: dict[int, int]) -> tuple[LinearModel, list[Ints], Ints]:
         """(model, columns of each room's schedules, convexity rows).
@@ -136,37 +141,45 @@ class Master:
         solution = model.solve("glop", parameters=QUICK_GLOP)
         return solution, chosen, self.prices(solution.duals, solution.duals[convexity])
 
-    def crowded(self, prices: Prices, duals: Floats, picked: dict[int, int]) -> Prices:
-        """The same, where a heating group is full: at least what the free rooms' heat is sure to cost.
+    def crowded(
+        self, prices: Prices, duals: Floats, picked: dict[int, int],
+        scarcity: Floats | None = None,
+    ) -> Prices:
+        """`prices` with what a full heating group is sure to cost the rooms that are not `picked`.
 
-        `picked` rooms keep their schedules. The duals share a limit out among fractions of schedules;
-        a relay that needs more than what the others leave goes beyond it, whatever they say.
+        The duals share a limit out among fractions of schedules; a relay that needs more than what the
+        picked rooms leave goes beyond it, whatever they say, and is priced at that. The duals stay in
+        force where they ask for more, as long as other rooms are free, too. The last free room answers
+        for all it does: it pays what goes beyond, or what `scarcity` asks if that is more.
         """
         on_cost = prices.on_cost_eur.copy()
+        penalty = self.house.problem.grid.limit_penalty_eur_per_kwh * self.house.step_h[: self.steps]
         for number, rows in enumerate(self.site.group_rows):
             members = [room for room in self.house.rooms if room.group == number]
-            load = {
-                room.index: room.power_kw * self.columns[room.index][picked[room.index]].relay
-                for room in members
-                if room.index in picked
-            }
-            total = sum(load.values(), np.zeros(self.steps))
-            grid, group = self.house.problem.grid, self.house.problem.heating_groups[number]
-            penalty = grid.limit_penalty_eur_per_kwh * self.house.step_h[: self.steps]
+            free = [room for room in members if room.index not in picked]
+            left = np.full(
+                self.steps, self.house.problem.heating_groups[number].capacity_w / 1000.0
+            )
             for room in members:
-                left = group.capacity_w / 1000.0 - total + load.get(room.index, 0.0)
-                beyond = np.maximum(room.power_kw - left, 0.0) - np.maximum(-left, 0.0)
+                if room.index in picked:
+                    left -= room.power_kw * self.columns[room.index][picked[room.index]].relay
+            for room in free:
+                beyond = penalty * (
+                    np.maximum(room.power_kw - left, 0.0) - np.maximum(-left, 0.0)
+                )
                 shared = -room.power_kw * duals[rows[: self.steps]]
-                more = penalty * beyond - shared
-                alone = len(load) - (room.index in load) == len(members) - 1
-                on_cost[room.index] += more if alone else np.maximum(more, 0.0)
+                least = shared if len(free) > 1 else np.zeros(self.steps)
+                if scarcity is not None:
+                    least = -room.power_kw * scarcity[rows[: self.steps]]
+                on_cost[room.index] += np.maximum(beyond, least) - shared
         return Prices(on_cost, prices.end_slope_eur_per_k, prices.convexity_eur)
 
-    def cheapest(self, room: int, prices: Prices) -> int:
-        """Which known schedule of a room costs least at these prices."""
+    def costs_at(self, room: int, prices: Prices) -> Floats:
+        """What each known schedule of a room costs at these prices, EUR."""
         on_cost, slope = prices.on_cost_eur[room], prices.end_slope_eur_per_k[room]
-        cost = [c.cost_eur + on_cost @ c.relay + slope @ c.end_c for c in self.columns[room]]
-        return int(np.argmin(cost))
+        return np.array(
+            [c.cost_eur + on_cost @ c.relay + slope @ c.end_c for c in self.columns[room]]
+        )
 
     def prices(self, duals: Floats, convexity: Floats) -> Prices:
         """Prices for the rooms out of the duals of the base rows."""
@@ -178,3 +191,7 @@ class Master:
             for rows, gain in self.tail_links[room.index]:
                 slope[room.index] = slope[room.index] + duals[rows] @ gain
         return Prices(on_cost, slope, convexity)
+
+
+def _key(relay: Relay) -> bytes:
+    return relay.astype(np.uint8).tobytes()
