@@ -135,5 +135,5 @@ def solve_fixed(
 ) -> tuple[Solution, list[NDArray[np.int64]], Prices]:
     """The restricted master's LP with some rooms fixed to one of their columns."""
     model, chosen, convexity = master.model(picked)
-    solution = model.solve("glop", parameters=QUICK_GLOP)
+    solution = model.solve("glop", fixed=master.whole, parameters=QUICK_GLOP)
     return solution, chosen, master.prices(solution.duals, solution.duals[convexity])

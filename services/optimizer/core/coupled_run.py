@@ -66,7 +66,6 @@ class CoupledRun(Generation):
         self.done.lp_solves = 1
         self.certified = False
         self.warm = warm
-        self.best, self.found = 0.0, False
 
     def run(self, rounds: int, corrections: int, certify: bool = True) -> Decomposed:
         """Generate columns at a frozen reference, choose, correct the reference; keep the best."""
@@ -89,7 +88,7 @@ class CoupledRun(Generation):
                 improved = self._keep_if_cheaper(self.read(picked))
             if not improved and correction > 0:
                 break
-            self._freeze(self.joint.simulate(self.done.relays))
+            self._freeze(self._air())
         self.done.columns = self.master.count
         self.done.bound_eur = self.relaxation.bound
         if certify:
@@ -101,8 +100,7 @@ class CoupledRun(Generation):
         prices = self.master.prices(duals, np.zeros(len(self.pricers)))
         bound = coupled_bound(
             self.house, self.pricers, self.master.base.dual_bound(duals), prices, self.prices,
-            self.reach, self.joint.simulate(self.done.relays),
-            self.best_columns(prices),
+            self.reach, self._air(), self.best_columns(prices),
         )
         self.done.priced += len(self.pricers)
         if bound is not None and bound > self.done.bound_eur:
@@ -122,12 +120,19 @@ class CoupledRun(Generation):
 
     def _keep_if_cheaper(self, relays: Floats) -> bool:
         """Price relays by the true joint simulation; True when they gain more than a trifle."""
-        total = place(self.house, relays).objective_eur
+        placed, best = place(self.house, relays), self.done.placed
         self.done.lp_solves += 1
-        improved = total < self.best - WORTH_FRACTION * abs(self.best) if self.found else True
-        if not self.found or total < self.best:
-            self.best, self.done.relays, self.found = total, relays, True
-        return improved
+        if best is None:
+            self.done.placed = placed
+            return True
+        if placed.objective_eur < best.objective_eur:
+            self.done.placed = placed
+        return placed.objective_eur < best.objective_eur - WORTH_FRACTION * abs(best.objective_eur)
+
+    def _air(self) -> Floats:
+        """Temperatures of the best plan so far."""
+        assert self.done.placed is not None
+        return self.joint.simulate(self.done.placed.decisions.relays)
 
     def _freeze(self, temperatures: Floats) -> None:
         for pricer in self.pricers:

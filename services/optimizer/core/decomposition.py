@@ -17,7 +17,7 @@ from services.optimizer.core.generation import (
     relaxed_duals,
 )
 from services.optimizer.core.house import House
-from services.optimizer.core.lp_rung import BIASES, solve_relaxation
+from services.optimizer.core.lp_rung import BIASES, place, solve_relaxation
 from services.optimizer.core.pricing import Scratch
 from services.optimizer.core.room_rows import temperature_limits
 from services.optimizer.core.rounding import round_relays
@@ -37,6 +37,9 @@ WARM_GAP = 3e-3
 
 PLACING_SHARE = 0.2
 """Share of the wanted gap kept back for the site's integers, which are placed after the choice."""
+
+PLACED_ROUNDS = 3
+"""Rounds of pricing beside the placed integers when they cost more than that."""
 
 
 def decompose(
@@ -75,7 +78,8 @@ class _Decomposition(Generation):
 
     def run(self, rounds: int, target_gap: float) -> Decomposed:
         done = self.done
-        target_gap *= 1.0 - PLACING_SHARE
+        share = PLACING_SHARE * target_gap
+        target_gap -= share
         duals = self._first_duals()
         patience = PATIENCE
         if self.warm is not None:
@@ -110,9 +114,26 @@ class _Decomposition(Generation):
             self._certify(
                 0.5 * prices.best_duals + 0.5 * solution.duals[: self.master.base.rows]
             )
-        done.relays = self.read(picked)
+        done.placed = place(self.house, self.read(picked))
+        done.lp_solves += 1
+        if done.placed.placing_eur > share * abs(objective + fee):
+            self._choose_again(picked, prices.best_duals)
         done.columns = self.master.count
         return done
+
+    def _choose_again(self, picked: list[int], duals: Floats) -> None:
+        """Whole choices of the site left less than the rooms took: they choose again beside them."""
+        assert self.done.placed is not None
+        self.master.whole = self.done.placed.whole
+        self.generate(Stabilised(duals), PLACED_ROUNDS, LATE_STOP)
+        picked, objective = self.choose([list(picked)])
+        picked, _ = self.refine(picked, objective)
+        relays = self.read(picked)
+        self.master.whole = {}
+        trial = place(self.house, relays)
+        self.done.lp_solves += 1
+        if trial.objective_eur < self.done.placed.objective_eur:
+            self.done.placed = trial
 
     def _first_duals(self) -> Floats:
         """Prices of the relaxation, those of the last plan for the energy where there is one."""

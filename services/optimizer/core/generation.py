@@ -12,7 +12,7 @@ from services.optimizer.core.choose import dive, refine, settle, solve_fixed
 from services.optimizer.core.columns import Column, RoomPricer, relay_steps
 from services.optimizer.core.coupled import CoupledPricer
 from services.optimizer.core.house import House
-from services.optimizer.core.lp_rung import Relaxation
+from services.optimizer.core.lp_rung import Placed, Relaxation
 from services.optimizer.core.master import Master, Prices
 
 Floats = NDArray[np.float64]
@@ -33,10 +33,10 @@ that it gains."""
 
 @dataclass
 class Decomposed:
-    """Relays (rooms, steps) of the best plan found, a true bound, and counters."""
+    """The best plan found, placed whole, a true bound, and counters."""
 
-    relays: Floats
-    bound_eur: float
+    bound_eur: float = -np.inf
+    placed: Placed | None = None
     rounds: int = 0
     priced: int = 0
     columns: int = 0
@@ -90,7 +90,7 @@ class Generation:
         self.master = Master(house, self.steps)
         self.pricers = pricers
         self.effort = FINE
-        self.done = Decomposed(np.zeros((len(pricers), house.steps)), -np.inf)
+        self.done = Decomposed()
 
     def offer(self, relays: Floats) -> list[int | None]:
         """Add schedules (rooms, steps) known beforehand; their columns, None where not allowed."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,12 +62,28 @@ def solve_relaxation(house: House) -> Relaxation:
 
 @dataclass(frozen=True)
 class Placed:
-    """The best of everything but the rooms for given relays, and the whole objective, EUR."""
+    """The best of everything but the rooms for given relays, and the whole objective, EUR.
+
+    `whole` holds the site's integers (columns of `build_site`), `placing_eur` is what it costs that
+    they are whole.
+    """
 
     decisions: Decisions
     objective_eur: float
     marginal_price: Floats
     solver: str
+    whole: dict[int, float]
+    placing_eur: float
+
+
+class _Site(NamedTuple):
+    """The site's model for given relays: rows, the solution with whole choices, its relaxation."""
+
+    rows: SiteRows
+    chosen: Solution
+    relaxed: Solution
+    solver: str
+    integers: NDArray[np.int64]
 
 
 def place(house: House, relays: Floats) -> Placed:
@@ -75,7 +92,7 @@ def place(house: House, relays: Floats) -> Placed:
     With scenarios the objective is the mix of expectation and tail; the decisions returned are
     those of the nominal future with cars, loads and the battery's here-and-now steps kept.
     """
-    site, solution, relaxed, solver = _solve_site(house, relays, {})
+    site, solution, relaxed, solver, integers = _solve_site(house, relays, {})
     shared = [
         read_decisions(house, site, columns, solution.values, relays) for columns in site.scenarios
     ]
@@ -93,7 +110,9 @@ def place(house: House, relays: Floats) -> Placed:
     if house.problem.scenarios:
         decisions = _nominal(house, relays, site, solution)
     price = solution_marginal_price(house, site.scenarios, relaxed)
-    return Placed(decisions, objective, price, solver)
+    whole = {int(column): float(np.round(solution.values[column])) for column in integers}
+    placing = solution.objective - relaxed.objective
+    return Placed(decisions, objective, price, solver, whole, placing)
 
 
 def tail_mean(totals: Floats, chance: Floats, tail: float) -> float:
@@ -108,7 +127,7 @@ def tail_mean(totals: Floats, chance: Floats, tail: float) -> float:
 
 def _solve_site(
     house: House, relays: Floats, fixed: dict[int, float]
-) -> tuple[SiteRows, Solution, Solution, str]:
+) -> _Site:
     model = LinearModel()
     site = build_site(model, house)
     one = model.variables(1, 1.0, 1.0)
@@ -116,23 +135,24 @@ def _solve_site(
         for rows, coefficient in site.heat_entries(house, room.index):
             model.put(rows, one[0], coefficient * room.power_kw * relays[room.index])
     relaxed = model.solve("glop", fixed=fixed)
-    integer = model.vectors()[5]
-    fraction = np.abs(relaxed.values[integer] - np.round(relaxed.values[integer]))
+    integers = np.flatnonzero(model.vectors()[5])
+    fraction = np.abs(relaxed.values[integers] - np.round(relaxed.values[integers]))
     if fraction.size == 0 or fraction.max() < 1e-7:
-        return site, relaxed, relaxed, "glop"
+        return _Site(site, relaxed, relaxed, "glop", integers)
     try:
         guess = model.solve("glop", fixed={**_rounded(house, site, relaxed.values), **fixed})
         if guess.objective - relaxed.objective <= SITE_GAP * max(1.0, abs(relaxed.objective)):
-            return site, guess, relaxed, "glop"
+            return _Site(site, guess, relaxed, "glop", integers)
     except SolverFailed:
         pass  # the guess was no solution; the search finds one
     try:
         found = model.solve(
             "scip", fixed=fixed, gap=SITE_GAP, nodes=SITE_NODES, parameters=SITE_SCIP
         )
-        return site, found, relaxed, "scip"
+        return _Site(site, found, relaxed, "scip", integers)
     except SolverFailed:
-        return site, model.solve("highs", fixed=fixed, gap=SITE_GAP, nodes=SITE_NODES), relaxed, "highs"
+        found = model.solve("highs", fixed=fixed, gap=SITE_GAP, nodes=SITE_NODES)
+        return _Site(site, found, relaxed, "highs", integers)
 
 
 def _rounded(house: House, site: SiteRows, values: Floats) -> dict[int, float]:
@@ -172,13 +192,14 @@ def _nominal(house: House, relays: Floats, site: SiteRows, chosen: Solution) -> 
     for column in site.group_columns:
         fixed.pop(int(column), None)
     try:
-        placed, solution, _, _ = _solve_site(nominal, relays, fixed)
+        placed = _solve_site(nominal, relays, fixed)
     except SolverFailed:
         # with less sun than in every scenario a battery that must not charge from the grid
         # cannot do in the nominal future what it does in theirs
         shared = {c: v for c, v in fixed.items() if c < site.first_scenario_column}
-        placed, solution, _, _ = _solve_site(nominal, relays, shared)
-    return read_decisions(nominal, placed, placed.scenarios[0], solution.values, relays)
+        placed = _solve_site(nominal, relays, shared)
+    rows = placed.rows
+    return read_decisions(nominal, rows, rows.scenarios[0], placed.chosen.values, relays)
 
 
 def lp_plan(

@@ -62,6 +62,8 @@ class Master:
         self._entries: list[list[_Entries]] = [[] for _ in house.rooms]
         self._known: list[dict[bytes, int]] = [{} for _ in house.rooms]
         self.count = 0
+        self.whole: dict[int, float] = {}
+        """Columns of the site that are fixed to whole values; none at first."""
         self.scarcity: Floats | None = None
         """Row prices at which all rooms together use what the limits allow, once they are known."""
 
@@ -138,7 +140,7 @@ class Master:
     def solve(self) -> tuple[Solution, list[Ints], Prices]:
         """The LP relaxation of the restricted master and the prices it sets."""
         model, chosen, convexity = self.model({})
-        solution = model.solve("glop", parameters=QUICK_GLOP)
+        solution = model.solve("glop", fixed=self.whole, parameters=QUICK_GLOP)
         return solution, chosen, self.prices(solution.duals, solution.duals[convexity])
 
     def crowded(

@@ -14,7 +14,7 @@ from services.optimizer.core.decomposition import decompose
 from services.optimizer.core.fallback import rules_plan, shifted_plan
 from services.optimizer.core.generation import WarmColumns
 from services.optimizer.core.house import House, compile_house, steps_of
-from services.optimizer.core.lp_rung import lp_plan, place
+from services.optimizer.core.lp_rung import lp_plan
 
 RESTRICTED_ROUNDS = 3
 EXACT = "this problem exactly: binary relays, minimum times, switching costs (Lagrangian bound)"
@@ -103,7 +103,8 @@ def _decomposed(
     else:
         found = decompose(house, rounds, budget.target_gap if full else np.inf, aligned)
         certificate = EXACT
-    placed = place(house, found.relays)
+    placed = found.placed
+    assert placed is not None
     return make_plan(
         house,
         placed.decisions,
@@ -114,7 +115,7 @@ def _decomposed(
         certificate,
         WorkDone(
             pricing_rounds=found.rounds, rooms_priced=found.priced, columns=found.columns,
-            lp_solves=found.lp_solves + 1, warm_columns=found.warm_columns,
+            lp_solves=found.lp_solves, warm_columns=found.warm_columns,
         ),
         f"dantzig-wolfe, ortools glop+{placed.solver}",
         seed,

@@ -1,4 +1,4 @@
-"""Rooms behind one boiler: what the others leave is exact, and whole schedules find their places."""
+"""Full boilers and fuses: what the others leave is exact, and whole schedules find their places."""
 
 from __future__ import annotations
 
@@ -115,3 +115,13 @@ def test_prices_stay_near_the_best_ones_while_others_disappoint():
 def test_rooms_that_need_scarce_hours_least_leave_them():
     """One answer at a time ends 9 % above the bound here: nobody gives way first."""
     assert plan(boiler_house(3400.0, 3)).gap_fraction < 0.06
+
+
+def test_rooms_choose_again_beside_a_car_that_charges_whole():
+    """At a tight fuse the car's least current costs 0.3 % more when the rooms do not know of it."""
+    house = make_house(8, (1800,) * 48, seed=2)
+    grid = house.grid.model_copy(update={"import_limit_w": 7000.0})
+    problem = house.model_copy(update={"grid": grid})
+    made = plan(problem)
+    assert check_plan(problem, made).ok
+    assert made.gap_fraction < 0.0045
