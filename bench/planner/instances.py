@@ -10,6 +10,7 @@ from contracts.planning import (
     Battery,
     EvSession,
     Grid,
+    HeatingGroup,
     NeighbourGain,
     PlanningProblem,
     Room,
@@ -30,13 +31,14 @@ def make_house(
     battery: bool = True,
     seed: int = 1,
     switch_cost_eur: float = 0.01,
+    outdoor_c: float = 1.0,
 ) -> PlanningProblem:
     """A winter house with night set-back, PV, a day-ahead price with two peaks, seeded noise."""
     rng = np.random.default_rng(seed)
     seconds = np.array(step_s)
     hour = 11.0 + (np.cumsum(seconds) - seconds / 2) / 3600.0
     clock = hour % 24
-    outdoor = 1.0 + 3.0 * np.cos((clock - 15) / 24 * 2 * np.pi) + rng.normal(0, 0.2, seconds.size)
+    outdoor = outdoor_c + 3.0 * np.cos((clock - 15) / 24 * 2 * np.pi) + rng.normal(0, 0.2, seconds.size)
     sun = np.clip(np.sin((clock - 7.5) / 9.0 * np.pi), 0, None) * ((clock > 7.5) & (clock < 16.5))
     buy = 0.22 + 0.06 * np.exp(-((clock - 8) ** 2) / 4) + 0.10 * np.exp(-((clock - 18) ** 2) / 5)
     buy = buy - 0.08 * np.exp(-((clock - 13) ** 2) / 6) + rng.normal(0, 0.004, seconds.size)
@@ -167,6 +169,35 @@ def _two_node(
         for o in others
     ]
     return dynamics, neighbours
+
+
+def with_boiler(problem: PlanningProblem, capacity_w: float) -> PlanningProblem:
+    """All rooms behind one heat source of `capacity_w`."""
+    rooms = tuple(room.model_copy(update={"heating_group": "boiler"}) for room in problem.rooms)
+    group = HeatingGroup(name="boiler", capacity_w=capacity_w)
+    return problem.model_copy(update={"rooms": rooms, "heating_groups": (group,)})
+
+
+def with_grid(problem: PlanningProblem, **changes: float) -> PlanningProblem:
+    """Other limits or charges of the grid connection; rooms on one phase each."""
+    rooms = tuple(
+        room.model_copy(update={"phase_shares": tuple(float(p == i % 3) for p in range(3))})
+        for i, room in enumerate(problem.rooms)
+    )
+    grid = problem.grid.model_copy(update=changes)
+    return problem.model_copy(update={"rooms": rooms, "grid": grid})
+
+
+def with_wild_prices(problem: PlanningProblem, seed: int = 3) -> PlanningProblem:
+    """Every step's price times its own factor of 0.2 to 2, and six hours of negative ones."""
+    rng = np.random.default_rng(seed)
+    buy = np.array(problem.grid.buy_price_eur_per_kwh) * rng.uniform(0.2, 2.0, problem.steps)
+    hour = np.cumsum(problem.step_s) / 3600.0
+    buy[(hour > 25) & (hour <= 31)] = -0.05
+    grid = problem.grid.model_copy(update={
+        "buy_price_eur_per_kwh": tuple(buy), "sell_price_eur_per_kwh": tuple(0.9 * buy - 0.02),
+    })
+    return problem.model_copy(update={"grid": grid})
 
 
 def with_scenarios(problem: PlanningProblem, count: int, seed: int = 5) -> PlanningProblem:

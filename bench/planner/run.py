@@ -24,7 +24,13 @@ from rich.table import Table
 from scipy.optimize import Bounds, LinearConstraint, milp
 
 from bench.planner import with_emhass
-from bench.planner.instances import make_house, with_scenarios
+from bench.planner.instances import (
+    make_house,
+    with_boiler,
+    with_grid,
+    with_scenarios,
+    with_wild_prices,
+)
 from contracts.planning import Plan, PlanningProblem, WorkDone
 from services.optimizer.core.assemble import make_plan
 from services.optimizer.core.checker import check_plan
@@ -51,6 +57,21 @@ INSTANCES: dict[str, Callable[[], PlanningProblem]] = {
     "64 rooms x 192": lambda: make_house(rooms=64),
     "16 rooms, blocks to 48 h": lambda: make_house(step_s=BLOCKS),
 }
+
+HARD: dict[str, Callable[[], PlanningProblem]] = {
+    "13 K colder": lambda: make_house(outdoor_c=-12.0),
+    "9 K milder": lambda: make_house(outdoor_c=10.0),
+    "prices wild, negative for 6 h": lambda: with_wild_prices(make_house()),
+    "4 EUR per kW of peak": lambda: with_grid(make_house(), peak_price_eur_per_kw=4.0),
+    "fuse 9 kW": lambda: with_grid(make_house(), import_limit_w=9000.0),
+    "fuse 5 kW a phase": lambda: with_grid(make_house(), phase_import_limit_w=5000.0),
+    "boiler 12 kW": lambda: with_boiler(make_house(), 12_000.0),
+    "boiler 9 kW": lambda: with_boiler(make_house(), 9_000.0),
+    "coupled, boiler 9 kW, blocks": lambda: with_boiler(
+        make_house(step_s=BLOCKS, coupled=True), 9_000.0
+    ),
+}
+"""16 rooms x 192 one-node unless it says otherwise: other winters, prices and limits that bind."""
 
 
 def _all_relays(problem: PlanningProblem) -> PlanningProblem:
@@ -155,7 +176,7 @@ def side_by_side(
     """The named instances: ours cold and warm, then the peers."""
     rows = []
     for name in names:
-        problem = INSTANCES[name]()
+        problem = {**INSTANCES, **HARD}[name]()
         rows.append(row(name, "ours", problem, lambda p=problem: plan(p)))
         print(rows[-1], flush=True)
         warm = WarmStart(plan(problem))
@@ -249,7 +270,7 @@ def main() -> None:
     parser.add_argument("--peers", default="highs,scip", help="of highs, scip, emhass")
     parser.add_argument("--emhass-python", default="", help="python of EMHASS's environment")
     parser.add_argument("--instances", default=";".join(INSTANCES), help="names, separated by ;")
-    parser.add_argument("--only", choices=("side", "growth", "all"), default="all")
+    parser.add_argument("--only", choices=("side", "hard", "growth", "all"), default="all")
     options = parser.parse_args()
     peers = [name for name in options.peers.split(",") if name]
     if "emhass" in peers and not options.emhass_python:
@@ -258,10 +279,12 @@ def main() -> None:
     plan(make_house(rooms=2))  # compile outside the clock
     plan(make_house(rooms=2, two_node=True, coupled=True))
     rows: list[dict[str, object]] = []
-    if options.only != "growth":
+    if options.only in ("side", "all"):
         names = options.instances.split(";")
         rows += side_by_side(names, peers, options.limit_s, options.emhass_python)
-    if options.only != "side":
+    if options.only == "hard":
+        rows += side_by_side(list(HARD), peers, options.limit_s, options.emhass_python)
+    if options.only in ("growth", "all"):
         grown = growth(
             peers if options.only == "growth" else [], options.limit_s, options.emhass_python
         )
