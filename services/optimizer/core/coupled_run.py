@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from services.optimizer.core.columns import relay_steps
+from services.optimizer.core.columns import Column, relay_steps
 from services.optimizer.core.coupled import CoupledPricer, HeatPrices
 from services.optimizer.core.coupled_bound import coupled_bound
 from services.optimizer.core.generation import (
@@ -74,8 +74,11 @@ class CoupledRun(Generation):
         self._freeze(self.joint.simulate(start))
         starts = []
         if self.warm is not None:
-            starts.append(self.offer(start))
+            old = self.offer(start)
             self.done.warm_columns = self.master.count
+            starts.append(old)
+            if None not in old:
+                self._keep_if_cheaper(self.read([pick for pick in old if pick is not None]))
         starts.append(self._offer_rounded())
         for correction in range(corrections):
             prices = Stabilised(duals)
@@ -105,6 +108,12 @@ class CoupledRun(Generation):
         self.done.priced += len(self.pricers)
         if bound is not None and bound > self.done.bound_eur:
             self.done.bound_eur, self.certified = bound, True
+
+    def ends(self, relays: Floats, columns: list[Column]) -> list[Floats]:
+        temperatures = self.joint.simulate(relays)
+        return [
+            temperatures[room.index, self.steps, : room.nodes] for room in self.house.rooms
+        ]
 
     def _offer_rounded(self) -> list[int | None]:
         """The relaxation's rounded schedules: first columns, and a plan to fall back on.

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from services.optimizer.core.choose import dive, refine, settle, solve_fixed
+from services.optimizer.core.choose import dive, refine, settle
 from services.optimizer.core.columns import Column, RoomPricer, relay_steps
 from services.optimizer.core.coupled import CoupledPricer
 from services.optimizer.core.house import House
@@ -168,15 +168,23 @@ class Generation:
     def read(self, picked: list[int]) -> Floats:
         """Relays (rooms, steps) of one schedule a room; duties behind them from the linear tail."""
         master = self.master
+        columns = [master.columns[room][pick] for room, pick in enumerate(picked)]
         relays = np.zeros((len(picked), self.house.steps))
-        for room, pick in enumerate(picked):
-            relays[room, : self.steps] = master.columns[room][pick].relay
+        for room, column in enumerate(columns):
+            relays[room, : self.steps] = column.relay
         if master.tail:
-            solution, _, _ = solve_fixed(master, dict(enumerate(picked)))
+            ends = self.ends(relays, columns)
+            solution = master.solve_tail(
+                [replace(column, end_c=end) for column, end in zip(columns, ends, strict=True)]
+            )
             self.done.lp_solves += 1
             for room, tail in enumerate(master.tail):
                 relays[room, self.steps :] = np.clip(solution.values[tail.relay], 0.0, 1.0)
         return relays
+
+    def ends(self, relays: Floats, columns: list[Column]) -> list[Floats]:
+        """Temperatures of each room (its nodes) where the tail begins."""
+        return [column.end_c for column in columns]
 
 
 def relaxed_duals(master: Master, relaxation: Relaxation) -> Floats:

@@ -117,12 +117,17 @@ class Master:
 
         Of a room in `picked` the model holds that one schedule alone.
         """
+        return self._with(
+            [
+                columns[picked[room] : picked[room] + 1] if room in picked else columns
+                for room, columns in enumerate(self._entries)
+            ]
+        )
+
+    def _with(self, held: list[list[_Entries]]) -> tuple[LinearModel, list[Ints], Ints]:
+        """As `model`, with these entries of each room."""
         model = self.base.clone()
         convexity = model.add_rows(len(self.columns), 1.0, 1.0)
-        held = [
-            columns[picked[room] : picked[room] + 1] if room in picked else columns
-            for room, columns in enumerate(self._entries)
-        ]
         entries = [entry for columns in held for entry in columns]
         variables = model.variables(
             len(entries), 0.0, 1.0, np.array([entry.cost_eur for entry in entries])
@@ -136,6 +141,11 @@ class Master:
         counts = [len(columns) for columns in held]
         model.put(np.repeat(convexity, counts), variables, 1.0)
         return model, np.split(variables, np.cumsum(counts)[:-1]), convexity
+
+    def solve_tail(self, columns: list[Column]) -> Solution:
+        """The LP with one schedule a room, in the master or not: what is left are site and tail."""
+        held = [[self._entries_of(room, column)] for room, column in enumerate(columns)]
+        return self._with(held)[0].solve("glop", fixed=self.whole, parameters=QUICK_GLOP)
 
     def solve(self) -> tuple[Solution, list[Ints], Prices]:
         """The LP relaxation of the restricted master and the prices it sets."""
