@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bench.planner.instances import make_house
-from contracts.planning import HeatingGroup, PlanningProblem
+from bench.planner.instances import make_house, with_boiler
+from contracts.planning import PlanningProblem
 from services.optimizer.core.checker import check_plan
 from services.optimizer.core.choose import settle, solve_fixed
 from services.optimizer.core.decomposition import _Decomposition
@@ -18,11 +18,7 @@ from services.optimizer.core.planner import plan
 def boiler_house(capacity_w: float, seed: int, coupled: bool = False, **changes) -> PlanningProblem:
     """Six rooms over 16 hours that share `capacity_w`; their heaters together want about 5.5 kW."""
     house = make_house(6, (900,) * 64, coupled=coupled, ev=False, seed=seed, **changes)
-    data = house.model_dump()
-    data["heating_groups"] = (HeatingGroup(name="boiler", capacity_w=capacity_w),)
-    for room in data["rooms"]:
-        room["heating_group"] = "boiler"
-    return PlanningProblem.model_validate(data)
+    return with_boiler(house, capacity_w)
 
 
 def generated(problem: PlanningProblem) -> _Decomposition:
@@ -45,9 +41,8 @@ def test_a_full_boiler_is_shared_out_without_going_beyond_it(capacity_w, seed, c
 
 def test_crowded_prices_say_what_a_schedule_costs_the_house():
     """Without battery and sun the house's cost is linear but for the boiler, so prices are exact."""
-    data = boiler_house(3000.0, 3, battery=False).model_dump()
-    data["pv_w"] = (0.0,) * len(data["pv_w"])
-    run = generated(PlanningProblem.model_validate(data))
+    house = boiler_house(3000.0, 3, battery=False)
+    run = generated(house.model_copy(update={"pv_w": (0.0,) * house.steps}))
     master, room = run.master, 2
     others = {other: 1 for other in range(6) if other != room}
     solution = solve_fixed(master, {**others, room: 0})[0]
