@@ -139,6 +139,11 @@ def main() -> None:
             f"one node, gap wanted {100 * gap:.2f} %",
             lambda seed, gap=gap: price_room(*rooms[seed], gap_fraction=gap, scratch=scratch),
         )
+    guesses = [price_room(*room, gap_fraction=2e-2).schedule for room in rooms]
+    measure(
+        "one node, from a guess, 0.05 %",
+        lambda seed: price_room(*rooms[seed], guess=guesses[seed], scratch=scratch),
+    )
     for steps, step_h in ((48, 1.0), (96, 0.5), (576, 1.0 / 12.0)):
         other_rooms = [one_node_room(seed, steps, step_h) for seed in range(ROOMS)]
         measure(
@@ -154,6 +159,12 @@ def main() -> None:
             ),
             16,
         )
+    near = [price_room_two_node(*room, gap_fraction=5e-2).schedule for room in two]
+    measure(
+        "two nodes, from a guess, 1.0 %",
+        lambda seed: price_room_two_node(*two[seed], guess=near[seed], scratch=scratch),
+        16,
+    )
 
 
 if __name__ == "__main__":
