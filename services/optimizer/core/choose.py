@@ -19,7 +19,9 @@ MOST_TURNS, TRIFLE = 10, 1e-4
 """Rooms answer each other at most so often, while a turn of all gains this share of the cost."""
 WORTH_ASKING = 1e-6
 """Share of the cost that an answer must promise before the house is solved with it."""
-KICKS = 2
+KICKS = (0.3, 3.0)
+"""Parts of the limits' prices at which rooms leave scarce hours. On 15 small houses with tight boilers the
+two end 5.1 % above the bound on average, twice the price itself 7.8 %, six other parts 4.6 %."""
 
 PriceRoom = Callable[[int, Prices], bool]
 
@@ -61,15 +63,17 @@ def settle(
     """Rooms of full heating groups find their places, from `picked`; returns as `dive`.
 
     Fractions of schedules fit into a limit where whole ones do not. So one room after another answers
-    to what all others leave, at what going beyond it costs; and twice all rooms leave the hours that
-    are scarce to those that need them most, and settle again.
+    to what all others leave, at what going beyond it costs; then all rooms leave the hours that are
+    scarce to those that need them most, and settle again.
     """
+    scarcity = master.scarcity
+    assert scarcity is not None, "columns come first, and prices with them"
     state = _State(picked, solve_fixed(master, dict(enumerate(picked)))[0], 1)
     best = _turns(master, state, price_room)
-    for _ in range(KICKS):
+    for part in KICKS:
         state = best
         for room in range(len(picked)):
-            state = _answer(master, state, room, price_room, master.scarcity)
+            state = _answer(master, state, room, price_room, part * scarcity)
         state = _turns(master, state, price_room)
         if state.solution.objective < best.solution.objective - 1e-7:
             best = state

@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from services.optimizer.core.cells.room import CellRoom
 from services.optimizer.core.house import House, RoomArrays, terminal_cost
-from services.optimizer.core.pricing import RoomPricing, Scratch, price_room
+from services.optimizer.core.pricing import RoomPricing, Scratch, is_feasible, price_room
 from services.optimizer.core.trajectories import PaddedRoom
 
 Floats = NDArray[np.float64]
@@ -38,45 +37,42 @@ def relay_steps(house: House) -> int:
 
 
 class RoomPricer:
-    """Prices the relay schedules of a one-node room without neighbours."""
+    """Prices the relay schedules of a one-node room without neighbours.
 
-    def __init__(
-        self, house: House, index: int, steps: int, reach: tuple[Floats, Floats]
-    ) -> None:
+    `scratch` is working memory that the rooms of a house share.
+    """
+
+    def __init__(self, house: House, index: int, steps: int, scratch: Scratch) -> None:
         room = house.rooms[index]
         self.room = room
         self.steps = steps
+        self.scratch = scratch
         self.whole = steps == house.steps
-        self.cells = CellRoom(room, steps, reach[0][:, 0], reach[1][:, 0])
         self.dynamics = PaddedRoom.of(room, steps)
-        self.drift = np.ascontiguousarray(room.drift_k[:steps, 0])
         self.churn = (room.churn_cost_on_eur - room.churn_cost_off_eur)[:steps]
         self.churn_base_eur = float(room.churn_cost_off_eur[:steps].sum())
 
+    def feasible(self, relay: Relay) -> bool:
+        """Whether a schedule keeps overrides and minimum times."""
+        return is_feasible(self._pricing(0.0), relay)
+
     def search(
-        self, on_cost_eur: Floats, end_slope: Floats, width_k: float, labels: int
+        self, on_cost_eur: Floats, end_slope: Floats, guess: Column | None, gap_fraction: float
     ) -> tuple[Column, float]:
-        """(best schedule found, its priced cost) for the cost of each on-step."""
-        on_cost = on_cost_eur + self.churn
-        schedule, cost = self.cells.price(
-            on_cost, self._heat_price(on_cost), self.drift,
-            end=self._end(float(end_slope[0])), width_k=width_k,
-            labels=labels,
-        )
-        return self.column(schedule), cost + self.churn_base_eur
+        """(a schedule within the gap, its priced cost) for the cost of each on-step.
+
+        `guess` is a good schedule at these prices, if one is known.
+        """
+        column, cost, _ = self.certify(on_cost_eur, end_slope, guess, gap_fraction)
+        return column, cost
 
     def certify(
-        self, on_cost_eur: Floats, end_slope: Floats, gap_fraction: float, guess: Column,
-        scratch: Scratch,
+        self, on_cost_eur: Floats, end_slope: Floats, guess: Column | None, gap_fraction: float
     ) -> tuple[Column, float, float]:
-        """(best schedule, its priced cost, true lower bound on any schedule's priced cost).
-
-        `guess` is a good schedule at these prices, `scratch` is working memory that the rooms of a
-        house share.
-        """
+        """As `search`, and a true lower bound on any schedule's priced cost."""
         found = price_room(
             self._pricing(float(end_slope[0])), on_cost_eur + self.churn, gap_fraction=gap_fraction,
-            guess=guess.relay, scratch=scratch,
+            guess=None if guess is None else guess.relay, scratch=self.scratch,
         )
         return (
             self.column(found.schedule.astype(np.int64)),
@@ -84,31 +80,18 @@ class RoomPricer:
             found.lower_bound_eur + self.churn_base_eur,
         )
 
-    def _heat_price(self, on_cost: Floats) -> Floats:
-        """About what a kelvin is worth: a usual price of buying one."""
-        return np.full(self.steps, float(np.median(on_cost / np.maximum(self.cells.gain, 1e-9))))
-
     def column(self, relay: Relay) -> Column:
         """A schedule with its own cost (comfort, switching, churn, terminal) by simulation."""
         track = self.dynamics.track(relay)[:, :1]
         return Column(relay, column_cost(self.room, relay, track, self.whole), track[-1])
 
-    def _end(self, slope: float) -> tuple[float, float, float]:
-        if not self.whole:
-            return (slope, 0.0, 0.0)
-        return (
-            0.0, float(self.room.terminal_target_c[0]), float(self.room.terminal_value_eur_per_k[0])
-        )
-
     def _pricing(self, slope: float) -> RoomPricing:
         room, window = self.room, slice(0, self.steps)
-        _, target, value = self._end(slope)
-        points, values = np.empty(0), np.empty(0)
-        if value > 0:
+        points, values = np.array([0.0, 1.0]), np.array([0.0, -slope])
+        if self.whole:
+            target, value = room.terminal_target_c[0], float(room.terminal_value_eur_per_k[0])
             points = np.array([target - 1.0, target, target + 1.0])
             values = np.array([-value, 0.0, 0.0])
-        elif not self.whole:
-            points, values = np.array([0.0, 1.0]), np.array([0.0, -slope])
         return RoomPricing(
             decay=room.transition[window, 0, 0],
             gain_on_k=room.heat_k[window, 0],

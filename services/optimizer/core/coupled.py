@@ -21,6 +21,9 @@ from services.optimizer.core.trajectories import PaddedRoom
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
+LABELS = 60
+"""Most labels kept in a step of the search."""
+
 
 @dataclass(frozen=True)
 class HeatPrices:
@@ -93,10 +96,14 @@ class CoupledPricer:
         # so that a column at the reference costs its neighbours nothing extra
         self.linear_base_eur = -float(self.linear @ self.reference[1:, 0])
 
+    def feasible(self, relay: Relay) -> bool:
+        """Whether a schedule keeps overrides and minimum times."""
+        return self.cells.feasible(relay)
+
     def search(
-        self, on_cost_eur: Floats, end_slope: Floats, width_k: float, labels: int
+        self, on_cost_eur: Floats, end_slope: Floats, guess: Column | None, width_k: float
     ) -> tuple[Column, float]:
-        """(best schedule found, its priced cost) for the cost of each on-step."""
+        """(best schedule found, its priced cost) for the cost of each on-step; needs no guess."""
         room, steps, cells, frozen = self.room, self.steps, self.cells, self.frozen
         on_cost = on_cost_eur + self.churn
         mass_price = np.ascontiguousarray(self.prices.mass[room.index, : steps + 1])
@@ -127,7 +134,7 @@ class CoupledPricer:
             cells.low, width_k, count, 4, frozen.transition, frozen.heat, frozen.drift, on_cost,
             room.switch_cost_eur, *comfort, self.linear, mass_price, self.reference[:, 1].copy(),
             tilt, slopes, targets, worth, cells.fixed, cells.hold, cells.allowed, cells.locks,
-            values, frozen.start, cells.start_mode, labels, schedule,
+            values, frozen.start, cells.start_mode, LABELS, schedule,
         )
         return self.column(schedule), cost + self.churn_base_eur + self.linear_base_eur
 

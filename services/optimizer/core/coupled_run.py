@@ -23,6 +23,9 @@ from services.optimizer.core.trajectories import PaddedHouse
 
 Floats = NDArray[np.float64]
 
+CELL_WIDTH_K = 0.04
+"""Of the cells that guide the search."""
+
 STOP = 1e-3
 """Distance of the master's LP and the best priced value at which columns are enough: the frozen
 neighbours are further off the truth."""
@@ -62,6 +65,7 @@ class CoupledRun(Generation):
                 )
                 for r in house.rooms
             ],
+            CELL_WIDTH_K,
         )
         self.done.lp_solves = 1
         self.certified = False

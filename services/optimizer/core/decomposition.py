@@ -8,8 +8,6 @@ from numpy.typing import NDArray
 from services.optimizer.core.choose import solve_fixed
 from services.optimizer.core.columns import RoomPricer, relay_steps
 from services.optimizer.core.generation import (
-    COARSE,
-    FINE,
     Decomposed,
     Generation,
     Stabilised,
@@ -19,13 +17,15 @@ from services.optimizer.core.generation import (
 from services.optimizer.core.house import House
 from services.optimizer.core.lp_rung import BIASES, place, solve_relaxation
 from services.optimizer.core.pricing import Scratch
-from services.optimizer.core.room_rows import temperature_limits
 from services.optimizer.core.rounding import round_relays
 
 Floats = NDArray[np.float64]
 
+COARSE, FINE, CERTAIN = 1e-2, 2e-3, 5e-5
+"""Gap of a room's schedule: coarse while the prices still move far, close for the certificate."""
+
 COARSE_STOP = 5e-3
-FINE_STOP = 1.5e-4
+FINE_STOP = 5e-4
 """Relative distance of the master's LP and the best priced value at which a phase ends."""
 
 PATIENCE, LATE_STOP = 12, 1e-3
@@ -38,19 +38,15 @@ WARM_GAP = 3e-3
 PLACING_SHARE = 0.2
 """Share of the wanted gap kept back for the site's integers, which are placed after the choice."""
 
-PLACED_ROUNDS = 3
-"""Rounds of pricing beside the placed integers when they cost more than that."""
+AGAIN_SHARE, PLACED_ROUNDS = 0.5, 3
+"""Where they cost more than this share, the rooms choose again beside them, after so many rounds."""
 
 
 def decompose(
-    house: House,
-    rounds: int,
-    target_gap: float,
-    warm: WarmColumns | None = None,
-    room_gap: float = 2e-4,
+    house: House, rounds: int, target_gap: float, warm: WarmColumns | None = None
 ) -> Decomposed:
     """Generate columns, certify at the best prices seen, choose one schedule per room."""
-    return _Decomposition(house, warm, room_gap).run(rounds, target_gap)
+    return _Decomposition(house, warm).run(rounds, target_gap)
 
 
 class _Decomposition(Generation):
@@ -58,18 +54,12 @@ class _Decomposition(Generation):
 
     pricers: list[RoomPricer]
 
-    def __init__(self, house: House, warm: WarmColumns | None, room_gap: float) -> None:
+    def __init__(self, house: House, warm: WarmColumns | None) -> None:
         steps = relay_steps(house)
-        coldest, hottest = temperature_limits(house)
+        scratch = Scratch()
         super().__init__(
-            house,
-            [
-                RoomPricer(house, r.index, steps, (coldest[r.index], hottest[r.index]))
-                for r in house.rooms
-            ],
+            house, [RoomPricer(house, r.index, steps, scratch) for r in house.rooms], FINE
         )
-        self.room_gap = room_gap
-        self.scratch = Scratch()
         self.warm = warm
         self.starts: list[list[int | None]] = []
         if warm is not None:
@@ -78,8 +68,8 @@ class _Decomposition(Generation):
 
     def run(self, rounds: int, target_gap: float) -> Decomposed:
         done = self.done
-        share = PLACING_SHARE * target_gap
-        target_gap -= share
+        dear = AGAIN_SHARE * target_gap
+        target_gap *= 1.0 - PLACING_SHARE
         duals = self._first_duals()
         patience = PATIENCE
         if self.warm is not None:
@@ -88,7 +78,7 @@ class _Decomposition(Generation):
             self.effort = COARSE
             coarse = Stabilised(duals)
             self.generate(coarse, rounds, COARSE_STOP)
-            # coarse values are too optimistic to compare with fine ones: only the prices go on
+            # coarse values are no match for fine ones: only the prices go on
             self.effort, duals = FINE, coarse.duals
         prices = Stabilised(duals)
         self.generate(prices, min(rounds, patience) - done.rounds, FINE_STOP)
@@ -116,7 +106,7 @@ class _Decomposition(Generation):
             )
         done.placed = place(self.house, self.read(picked))
         done.lp_solves += 1
-        if done.placed.placing_eur > share * abs(objective + fee):
+        if done.placed.placing_eur > dear * abs(objective + fee):
             self._choose_again(picked, prices.best_duals)
         done.columns = self.master.count
         return done
@@ -162,8 +152,7 @@ class _Decomposition(Generation):
         for pricer, guess in zip(self.pricers, self.best_columns(prices), strict=True):
             room = pricer.room.index
             column, cost, lower = pricer.certify(
-                prices.on_cost_eur[room], prices.end_slope_eur_per_k[room], self.room_gap, guess,
-                self.scratch,
+                prices.on_cost_eur[room], prices.end_slope_eur_per_k[room], guess, CERTAIN
             )
             self.master.add(room, column)
             bound += lower

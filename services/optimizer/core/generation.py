@@ -17,10 +17,6 @@ from services.optimizer.core.master import Master, Prices
 
 Floats = NDArray[np.float64]
 
-COARSE = (0.08, 20)
-FINE = (0.04, 60)
-"""(cell width K, labels) of the schedule search: coarse while the prices still move far."""
-
 LEAST, MOST = 0.3, 0.9
 """Share of the best prices so far in the next prices."""
 
@@ -83,13 +79,15 @@ class Generation:
     """The master and a pricer per room: what both kinds of houses share."""
 
     def __init__(
-        self, house: House, pricers: Sequence[RoomPricer] | Sequence[CoupledPricer]
+        self, house: House, pricers: Sequence[RoomPricer] | Sequence[CoupledPricer],
+        effort: float,
     ) -> None:
         self.house = house
         self.steps = relay_steps(house)
         self.master = Master(house, self.steps)
         self.pricers = pricers
-        self.effort = FINE
+        self.effort = effort
+        """How closely a room is searched, in the words of its pricer."""
         self.done = Decomposed()
 
     def offer(self, relays: Floats) -> list[int | None]:
@@ -98,7 +96,7 @@ class Generation:
         for pricer in self.pricers:
             room = pricer.room.index
             relay = np.ascontiguousarray(relays[room, : self.steps], dtype=np.int64)
-            if pricer.cells.feasible(relay):
+            if pricer.feasible(relay):
                 self.master.add(room, pricer.column(relay))
             columns.append(self.master.find(room, relay))
         return columns
@@ -159,8 +157,10 @@ class Generation:
         return self._ask(room, prices)[1]
 
     def _ask(self, room: int, prices: Prices) -> tuple[float, bool]:
+        known = self.master.columns[room]
+        guess = known[int(np.argmin(self.master.costs_at(room, prices)))] if known else None
         column, cost = self.pricers[room].search(
-            prices.on_cost_eur[room], prices.end_slope_eur_per_k[room], *self.effort
+            prices.on_cost_eur[room], prices.end_slope_eur_per_k[room], guess, self.effort
         )
         self.done.priced += 1
         return cost, self.master.add(room, column)

@@ -1,11 +1,10 @@
-"""One room for the tilted-cell programme: arrays fixed once, priced many times."""
+"""One room for the tilted-cell programme: its switching rules and grid, fixed once."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
 
-from services.optimizer.core.cells import kernel
 from services.optimizer.core.house import RoomArrays
 
 Floats = NDArray[np.float64]
@@ -37,7 +36,7 @@ def switching_rules(room: RoomArrays, steps: int) -> tuple[Ints, Ints, Ints]:
 
 
 class CellRoom:
-    """Searches schedules of one room whose air follows T' = a T + b u + d."""
+    """The cells of one room whose air follows T' = a T + b u + d."""
 
     def __init__(self, room: RoomArrays, steps: int, reach_low: Floats, reach_high: Floats) -> None:
         self.room = room
@@ -69,41 +68,3 @@ class CellRoom:
                     return False
                 state, until = value, step + int(self.hold[step, value])
         return True
-
-    def price(
-        self,
-        on_cost: Floats,
-        heat_price: Floats,
-        drift: Floats,
-        end: tuple[float, float, float] = (0.0, 0.0, 0.0),
-        width_k: float = 0.04,
-        labels: int = 100,
-    ) -> tuple[Ints, float]:
-        """Best schedule found and its exact priced cost, EUR.
-
-        `heat_price` (n) tilts the cells that guide the search; the value of a kelvin guides best.
-        `end` is (slope EUR/K, target degC, EUR per K below target) at the last temperature.
-        """
-        room, steps = self.room, self.steps
-        count = int(np.ceil((self.high - self.low) / width_k))
-        modes = 2 + int(self.locks.sum())
-        values = np.empty((steps + 1, modes, count))
-        comfort = (
-            room.low_c[:steps], room.high_c[:steps],
-            room.penalty_low_eur_per_k[:steps], room.penalty_high_eur_per_k[:steps],
-        )
-        kernel.lower_pass(
-            self.low, width_k, count, self.reach_low, self.reach_high, self.decay, self.gain,
-            drift, on_cost, room.switch_cost_eur, *comfort, np.zeros(steps),
-            heat_price, *end, self.fixed, self.hold, self.allowed, self.locks, values,
-        )
-        start = float(room.start_c[0])
-        schedule = np.zeros(steps, dtype=np.int64)
-        cost = kernel.label_pass(
-            self.low, width_k, count, 4, self.decay, self.gain, drift, on_cost,
-            room.switch_cost_eur, *comfort, heat_price, *end, self.fixed, self.hold,
-            self.allowed, self.locks, values, start, self.start_mode, labels, schedule,
-        )
-        return schedule, float(cost)
-
-
