@@ -1,1 +1,1 @@
-"""Tilted cells: a fast dynamic programme over relay schedules with a true lower bound."""
+"""Tilted cells: dynamic programmes over the relay schedules of rooms with neighbours."""
