@@ -58,7 +58,7 @@ class _Decomposition(Generation):
         steps = relay_steps(house)
         scratch = Scratch()
         super().__init__(
-            house, [RoomPricer(house, r.index, steps, scratch) for r in house.rooms], FINE
+            house, [RoomPricer(house, r.index, steps, scratch) for r in house.rooms], COARSE
         )
         self.warm = warm
         self.starts: list[list[int | None]] = []
@@ -70,19 +70,16 @@ class _Decomposition(Generation):
         done = self.done
         dear = AGAIN_SHARE * target_gap
         target_gap *= 1.0 - PLACING_SHARE
-        duals = self._first_duals()
-        patience = PATIENCE
+        prices = Stabilised(self._first_duals())
         if self.warm is not None:
-            patience, target_gap = 0, max(target_gap, WARM_GAP)
+            target_gap = max(target_gap, WARM_GAP)
+            self.generate(prices, rounds, LATE_STOP)
         else:
-            self.effort = COARSE
-            coarse = Stabilised(duals)
-            self.generate(coarse, rounds, COARSE_STOP)
+            self.generate(prices, rounds, COARSE_STOP)
             # coarse values are no match for fine ones: only the prices go on
-            self.effort, duals = FINE, coarse.duals
-        prices = Stabilised(duals)
-        self.generate(prices, min(rounds, patience) - done.rounds, FINE_STOP)
-        self.generate(prices, rounds - done.rounds, LATE_STOP)
+            self.effort, prices = FINE, Stabilised(prices.duals)
+            self.generate(prices, min(rounds, PATIENCE) - done.rounds, FINE_STOP)
+            self.generate(prices, rounds - done.rounds, LATE_STOP)
         slack = self._certify(prices.best_duals)
         picked, objective = self.choose(self.starts)
         if done.warm_columns == len(self.pricers):
