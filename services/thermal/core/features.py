@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.thermal.core.drive import held_temperatures
+from services.thermal.core.gains import SOME_ON
 from services.thermal.core.hindcast import Bank
 from services.thermal.core.history import History, hour_basis
 
@@ -232,7 +233,7 @@ def direct_features(cases: Cases, i: int) -> Array:
 
 def heat_groups(view: View, i: int) -> list[list[int]]:
     """Places in `view.inputs` of the room's own heating, and those of all others together; only what exists."""
-    names = sorted(view.history.heat_w)
+    names = sorted(set(view.history.heat_w) - {SOME_ON})
     own = f"heat_{view.history.rooms[i]}"
     groups = [
         [view.inputs.index(name) for name in names if (name == own) == mine] for mine in (True, False)
