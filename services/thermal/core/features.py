@@ -36,11 +36,13 @@ class View:
     """A history as the features read it: `held_c` (T, rooms) is held over two hours at most.
 
     `total` and `count` (T + 1, inputs) are running sums of the inputs named in `inputs`: outdoor
-    temperature, ghi, dni, and the heating series.
+    temperature, ghi, dni, and the heating series. `held` are the forecasts of `bank` with thermostats
+    at work, where there are any.
     """
 
     history: History
     bank: Bank
+    held: Bank | None
     held_c: Array
     inputs: tuple[str, ...]
     total: Array
@@ -65,7 +67,9 @@ class View:
         return np.where(number > 0, known, np.nan)
 
 
-def view_of(history: History, bank: Bank, time_zone: str) -> View:
+def view_of(
+    history: History, bank: Bank, time_zone: str, held: Bank | None = None
+) -> View:
     """`history` must be complete in irradiance and without samples that must not teach."""
     assert history.ghi_w_m2 is not None and history.dni_w_m2 is not None
     series = {"outside": history.outside_c, "ghi": history.ghi_w_m2, "dni": history.dni_w_m2}
@@ -77,6 +81,7 @@ def view_of(history: History, bank: Bank, time_zone: str) -> View:
     return View(
         history,
         bank,
+        held,
         held_temperatures(history),
         tuple(series),
         np.concatenate([nothing, np.cumsum(np.where(finite, values, 0.0), axis=0)]),
@@ -132,6 +137,12 @@ class Cases:
     def ahead(self) -> Array:
         """What the physics model says."""
         return self.view.bank.at(self.rows, self.lead)
+
+    @cached_property
+    def regulated(self) -> Array:
+        """The same with thermostats at work."""
+        held = self.view.held
+        return self.ahead if held is None else held.at(self.rows, self.lead)
 
     @cached_property
     def _earlier(self) -> list[tuple[Array, Array, Array]]:
