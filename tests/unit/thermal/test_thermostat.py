@@ -69,9 +69,14 @@ def test_rooms_of_one_schedule_share_its_set_points() -> None:
     assert sorted(thermostats.set_points_c[1]) == pytest.approx([17.0, 20.0], abs=0.03)
 
 
-@pytest.mark.parametrize("fault", ["wanders", "on or off", "shared"])
+@pytest.mark.parametrize("fault", ["wanders", "seldom", "on or off", "shared"])
 def test_no_thermostat_is_seen_where_there_is_none(fault: str) -> None:
     history = regulated(noise_c=1.0 if fault == "wanders" else 0.01)
+    if fault == "seldom":
+        rng = np.random.default_rng(1)
+        elsewhere = rng.random(len(history.epoch_s)) < 0.55
+        drifting = np.where(elsewhere, rng.uniform(10.0, 30.0, len(elsewhere)), 20.0)
+        history = replace(history, temperature_c=np.column_stack([drifting, drifting]))
     if fault == "on or off":
         heat = {name: np.where(w > 500.0, 1000.0, 0.0) for name, w in history.heat_w.items()}
         history = replace(history, heat_w=heat)
