@@ -47,8 +47,8 @@ class HeatShare(FrozenModel):
 
     `source` is the name of the measured series: `heat_<room>` for a room's own emitter, `heat` for
     one heating shared by the house, any other name for a metered gain (appliances, ventilation).
-    The suffix `@cold` (COLD_SUFFIX) multiplies a series by max(0, (20 degC - outside) / 20): the
-    heat of a valve behind a heating curve.
+    `heat@on` is 1 kW while the heating of any room is on. The suffix `@cold` (COLD_SUFFIX)
+    multiplies a series by max(0, (18 degC - outside) / 20): the heat of a valve behind a heating curve.
     """
 
     source: Annotated[str, Field(min_length=1)]

@@ -19,7 +19,7 @@ from contracts.thermal_model import HouseModel
 from services.thermal.core.backtest import backtest
 from services.thermal.core.correction import Correction, learn
 from services.thermal.core.from_site import model_of
-from services.thermal.core.history import History, with_irradiance
+from services.thermal.core.history import History, with_irradiance, with_some_on
 from services.thermal.core.identify import default_prior, identify
 from services.thermal.core.screen import Finding, screen
 from services.thermal.history_csv import read_history
@@ -102,7 +102,8 @@ def run(
     site: Path | None = None,
 ) -> Evaluation:
     """Train on the rows before `train_until`, test between `start` and `end`, and score."""
-    history, notes = read_history(data)
+    recorded, notes = read_history(data)
+    history = with_some_on(recorded)
     prior, pairs_known, more = prior_for(history, site)
     until = parse_time(train_until, "--train-until")
     split = int(np.searchsorted(history.epoch_s, until))

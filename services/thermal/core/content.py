@@ -26,7 +26,8 @@ Array = NDArray[np.float64]
 DIGITS = 7
 """Significant digits that are kept of what was learnt: a third of the size."""
 STORED_MEMBERS = MEMBERS.index("arx")
-"""Members whose weights are written: the house does not stack ARX, whose recursion is not stored."""
+"""Members whose weights are written: the house stacks neither ARX, whose recursion is not stored, nor
+its thermostats, which do not make its plans."""
 
 
 def pack(model: HouseModel, correction: Correction | None = None) -> bytes:
@@ -95,7 +96,7 @@ def _read(found: Mapping[str, Any]) -> Correction:
         return RoomLead(
             ridge(numbers["corrected"]),
             None if numbers["direct"] is None else ridge(numbers["direct"]),
-            np.append(np.array(numbers["weight"], dtype=np.float64), 0.0), float(numbers["half_width_c"]),
+            np.pad(numbers["weight"], (0, len(MEMBERS) - STORED_MEMBERS)), float(numbers["half_width_c"]),
         )  # fmt: skip
 
     return Correction(

@@ -35,11 +35,13 @@ from services.thermal.core.history import History
 from services.thermal.core.stacking import (
     ALL_MEMBERS,
     MEMBERS,
+    UNDER_THERMOSTATS,
     Stacking,
     conformal_quantile,
     stack,
 )
 from services.thermal.core.task import season_weights
+from services.thermal.core.thermostat import Thermostats, find_thermostats
 
 Array = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -100,13 +102,14 @@ class RoomLead:
 class Correction:
     """By lead (rows of the grid it was learnt on) and room; None where too little was seen.
 
-    `arx` by room, empty where that member is not stacked.
+    `arx` by room, empty where that member is not stacked; `thermostats` where the house has any.
     """
 
     step_s: int
     lead_rows: tuple[int, ...]
     leads: tuple[tuple[RoomLead | None, ...], ...]
     arx: tuple[Arx | None, ...] = ()
+    thermostats: Thermostats | None = None
 
 
 def lead_grid(step_s: int, longest_s: int) -> tuple[int, ...]:
@@ -140,7 +143,10 @@ def learn(
     rows = issue_rows(step, origins, longest_lead_s)
     rows = rows[rows > 0]
     means = run_filter(model, masked, drive, 0, rows).means
-    view = look_back(model, masked, drive, rows, means, grid)
+    thermostats = find_thermostats(masked, model.time_zone) if stacking is ALL_MEMBERS else None
+    if thermostats is not None:
+        stacking = UNDER_THERMOSTATS
+    view = look_back(model, masked, drive, rows, means, grid, thermostats)
     warmth = season_weights(masked)
     season = warmth[:, None] * settled(masked, drive.known)
     days_each = hour * step / 86400
@@ -162,6 +168,7 @@ def learn(
             for n, lead in enumerate(grid)
         ),
         arx,
+        thermostats,
     )
 
 
@@ -211,6 +218,7 @@ def _learn_one(
     direct = MEMBERS.index("direct") in stacking.members
     tables = physics_features(cases, i), direct_features(cases, i) if direct else None
     physics = cases.ahead[:, i] - cases.now[:, i]
+    regulated = cases.regulated[:, i] - cases.now[:, i]
     yesterday = cases.yesterday[:, i]
     recursive = arx_c[within][good] - cases.now[:, i]
 
@@ -232,8 +240,9 @@ def _learn_one(
         if inside.any() and kept.sum() >= FEWEST / 2:
             both = fitted(kept)
             found = _members(
-                physics[inside], yesterday[inside], both, of(inside), recursive[inside]
-            )
+                physics[inside], yesterday[inside], both, of(inside), recursive[inside],
+                regulated[inside],
+            )  # fmt: skip
             errors.append(np.column_stack([found - truth[inside, None], weight[inside]]))
     if not errors:
         return None
@@ -248,7 +257,7 @@ def _learn_one(
 
 def _members(
     physics: Array, yesterday: Array, both: tuple[Ridge, Ridge | None],
-    tables: tuple[Array, Array | None], recursive: Array,
+    tables: tuple[Array, Array | None], recursive: Array, regulated: Array,
 ) -> Array:  # fmt: skip
     """(origins, members) changes from now, in the order of MEMBERS; an unknown yesterday is now, an
     unknown recursion is physics, and what is not stacked counts as none."""
@@ -260,6 +269,7 @@ def _members(
             np.zeros(len(physics)),
             np.nan_to_num(yesterday),
             np.where(np.isfinite(recursive), recursive, physics),
+            regulated,
         ]
     )
 
@@ -295,6 +305,7 @@ def correct(
                     None if learnt.direct is None else direct_features(cases, i),
                 ),
                 recursive[n, :, i] - cases.now[:, i],
+                cases.regulated[:, i] - cases.now[:, i],
             )
             added[n, :, i] = found @ learnt.weight - physics[:, i]
             half[n, :, i] = np.where(np.isfinite(added[n, :, i]), learnt.half_width_c, np.nan)
@@ -316,15 +327,19 @@ def rows_to_filter(
 
 def look_back(
     model: HouseModel, history: History, drive: Drive, rows: IntArray, means: Array,
-    lead_rows: Sequence[int],
+    lead_rows: Sequence[int], thermostats: Thermostats | None = None,
 ) -> View:  # fmt: skip
     """What the features of a correction at `lead_rows` are read from.
 
     `means` are those of the filter's states at `rows`, `history` is complete in irradiance.
     """
-    held = bank_leads(history.step_s, lead_rows)
-    bank = Bank(rows, held, free_runs(model, drive, history.step_s, rows, means, held))
-    return view_of(history, bank, model.time_zone)
+    leads, step = bank_leads(history.step_s, lead_rows), history.step_s
+    bank = Bank(rows, leads, free_runs(model, drive, step, rows, means, leads))
+    held = None
+    if thermostats is not None:
+        runs = free_runs(model, drive, step, rows, means, leads, (thermostats, history))
+        held = Bank(rows, leads, runs)
+    return view_of(history, bank, model.time_zone, held)
 
 
 def correct_filtered(
@@ -332,7 +347,9 @@ def correct_filtered(
     means: Array, origins: IntArray, lead_rows: Sequence[float],
 ) -> tuple[Array, Array]:  # fmt: skip
     """As `correct`, from the `means` of the filter's states at `rows_to_filter`."""
-    view = look_back(model, history, drive, rows, means, correction.lead_rows)
+    view = look_back(
+        model, history, drive, rows, means, correction.lead_rows, correction.thermostats
+    )
     return correct(correction, view, origins, lead_rows)
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.thermal.core.drive import held_temperatures
+from services.thermal.core.gains import SOME_ON
 from services.thermal.core.hindcast import Bank
 from services.thermal.core.history import History, hour_basis
 
@@ -35,11 +36,13 @@ class View:
     """A history as the features read it: `held_c` (T, rooms) is held over two hours at most.
 
     `total` and `count` (T + 1, inputs) are running sums of the inputs named in `inputs`: outdoor
-    temperature, ghi, dni, and the heating series.
+    temperature, ghi, dni, and the heating series. `held` are the forecasts of `bank` with thermostats
+    at work, where there are any.
     """
 
     history: History
     bank: Bank
+    held: Bank | None
     held_c: Array
     inputs: tuple[str, ...]
     total: Array
@@ -64,7 +67,9 @@ class View:
         return np.where(number > 0, known, np.nan)
 
 
-def view_of(history: History, bank: Bank, time_zone: str) -> View:
+def view_of(
+    history: History, bank: Bank, time_zone: str, held: Bank | None = None
+) -> View:
     """`history` must be complete in irradiance and without samples that must not teach."""
     assert history.ghi_w_m2 is not None and history.dni_w_m2 is not None
     series = {"outside": history.outside_c, "ghi": history.ghi_w_m2, "dni": history.dni_w_m2}
@@ -76,6 +81,7 @@ def view_of(history: History, bank: Bank, time_zone: str) -> View:
     return View(
         history,
         bank,
+        held,
         held_temperatures(history),
         tuple(series),
         np.concatenate([nothing, np.cumsum(np.where(finite, values, 0.0), axis=0)]),
@@ -131,6 +137,12 @@ class Cases:
     def ahead(self) -> Array:
         """What the physics model says."""
         return self.view.bank.at(self.rows, self.lead)
+
+    @cached_property
+    def regulated(self) -> Array:
+        """The same with thermostats at work."""
+        held = self.view.held
+        return self.ahead if held is None else held.at(self.rows, self.lead)
 
     @cached_property
     def _earlier(self) -> list[tuple[Array, Array, Array]]:
@@ -232,7 +244,7 @@ def direct_features(cases: Cases, i: int) -> Array:
 
 def heat_groups(view: View, i: int) -> list[list[int]]:
     """Places in `view.inputs` of the room's own heating, and those of all others together; only what exists."""
-    names = sorted(view.history.heat_w)
+    names = sorted(set(view.history.heat_w) - {SOME_ON})
     own = f"heat_{view.history.rooms[i]}"
     groups = [
         [view.inputs.index(name) for name in names if (name == own) == mine] for mine in (True, False)

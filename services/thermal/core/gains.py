@@ -12,6 +12,11 @@ from services.thermal.core.solar import internal_gains, solar_gains
 
 Array = NDArray[np.float64]
 WIND_REFERENCE_C = 21.0
+HEATING_BASE_C = 18.0
+"""Of degree days: at this outdoor temperature a heating curve has come down to the room's."""
+SOME_ON = "heat@on"
+"""The series that is 1 kW while the heating of any room is on: what pipes, radiators without a valve
+and the people bring who have turned the thermostats up (`history.with_some_on`)."""
 
 
 def heat_by_room(model: HouseModel, heat_w: Mapping[str, Array], outside_c: Array) -> Array:
@@ -26,7 +31,7 @@ def heat_by_room(model: HouseModel, heat_w: Mapping[str, Array], outside_c: Arra
     for i, room in enumerate(model.rooms):
         for share in room.heat_shares:
             series = heat_w.get(share.source.removesuffix(COLD_SUFFIX))
-            if series is None or not is_heating(share.source):
+            if series is None or not is_heating(share.source.removesuffix(COLD_SUFFIX)):
                 continue
             curve = factor if share.source.endswith(COLD_SUFFIX) else 1.0
             result[:, i] += share.fraction * curve * np.asarray(series)
@@ -34,8 +39,8 @@ def heat_by_room(model: HouseModel, heat_w: Mapping[str, Array], outside_c: Arra
 
 
 def cold_factor(outside_c: Array) -> Array:
-    """How far a heating curve opens: (20 - outside) / 20, at least 0."""
-    return np.maximum((20.0 - outside_c) / 20.0, 0.0)
+    """How far a heating curve opens: (18 degC - outside) / 20, at least 0."""
+    return np.maximum((HEATING_BASE_C - outside_c) / 20.0, 0.0)
 
 
 def heating_of(room: RoomModel) -> list[str]:
@@ -46,7 +51,7 @@ def heating_of(room: RoomModel) -> list[str]:
 
 def is_heating(source: str) -> bool:
     """Whether a series of this name goes through the emitters."""
-    return source == "heat" or source.startswith("heat_")
+    return source in ("heat", SOME_ON) or source.startswith("heat_")
 
 
 def gains_by_room(

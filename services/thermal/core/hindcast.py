@@ -12,6 +12,7 @@ from services.thermal.core.discretise import FIRST_ROOM_INPUT, GROUND, OUTSIDE, 
 from services.thermal.core.drive import Drive
 from services.thermal.core.filter import FilterState, StepInputs, filter_step, initial_state
 from services.thermal.core.history import History
+from services.thermal.core.thermostat import Thermostats, gain_of
 
 Array = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -84,10 +85,12 @@ def run_filter(
 
 
 def free_runs(
-    model: HouseModel, drive: Drive, step_s: int, rows: IntArray, means: Array, lead_rows: IntArray
-) -> Array:
+    model: HouseModel, drive: Drive, step_s: int, rows: IntArray, means: Array, lead_rows: IntArray,
+    regulated: tuple[Thermostats, History] | None = None,
+) -> Array:  # fmt: skip
     """(rows, leads, rooms) temperatures predicted from the `means` of states at `rows`; NaN past
-    the end of the inputs and where an input of the room was unknown on the way."""
+    the end of the inputs and where an input of the room was unknown on the way. With thermostats and
+    the history of their heating, rooms are held at their set points where these are at work."""
     dynamics = discretise(model, step_s)
     steps, rooms = drive.heat_w.shape
     inputs = np.empty((steps, FIRST_ROOM_INPUT + 3 * rooms))
@@ -101,13 +104,20 @@ def free_runs(
     result = np.full((len(rows), len(lead_rows), rooms), np.nan)
     place = {int(lead): n for n, lead in enumerate(lead_rows)}
     transposed = np.ascontiguousarray(dynamics.A.T)
+    if regulated is not None:
+        back = gain_of(model, step_s).T
+        at_work, hour = regulated[0].at_work(regulated[1])
     for begin in range(0, len(rows), CHUNK):
         part = slice(begin, begin + CHUNK)
         origins, current = rows[part], means[part]
         for h in range(1, int(max(lead_rows)) + 1):
             current = current @ transposed + driven[np.minimum(origins + h - 1, steps - 1)]
+            end = origins + h
+            if regulated is not None:
+                there = np.minimum(end, steps)
+                pulled = regulated[0].pull(at_work[there], hour[there], current[:, air] + bias)
+                current = current + pulled @ back
             if h in place:
-                end = origins + h
                 good = unknown[np.minimum(end, steps)] == unknown[origins]
                 good &= (end <= steps)[:, None]
                 result[part, place[h]] = np.where(good, current[:, air] + bias, np.nan)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contracts.thermal_model import COLD_SUFFIX
-from services.thermal.core.gains import cold_factor
+from services.thermal.core.gains import SOME_ON, cold_factor
 from services.thermal.core.objective import Windows
 from services.thermal.core.parametrise import HARMONICS
 from services.thermal.core.solar import (
@@ -32,6 +32,8 @@ PLANES: Mapping[str, tuple[float, float]] = {
 HARGREAVES_K_PER_SQRT = 0.16
 OUTSIDE_GAP_S = 3 * 3600
 RECENT_S = 2 * 3600
+ON_SHARE = 0.005
+"""Of the most a heating gives: a valve that is open by less is shut."""
 
 
 @dataclass(frozen=True)
@@ -167,6 +169,17 @@ def with_irradiance(history: History, latitude_deg: float, longitude_deg: float)
     return replace(
         history, ghi_w_m2=ghi, dni_w_m2=dni, dhi_w_m2=dhi, ghi_is_estimated=estimated
     )
+
+
+def with_some_on(history: History) -> History:
+    """With the series SOME_ON if two rooms or more have heating of their own."""
+    own = [values for name, values in history.heat_w.items() if name.startswith("heat_")]
+    own = [values for values in own if np.isfinite(values).any()]
+    if len(own) < 2:
+        return history
+    share = np.column_stack([values / max(float(np.nanmax(values)), 1e-9) for values in own])
+    on = np.where(np.isfinite(share).any(axis=1), 1000.0 * (share > ON_SHARE).any(axis=1), np.nan)
+    return replace(history, heat_w={**history.heat_w, SOME_ON: on})
 
 
 def hour_basis(time_zone: str, epoch_s: IntArray) -> Array:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contracts.thermal_model import COLD_SUFFIX
+from services.thermal.core.gains import SOME_ON, is_heating
 
 Array = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -28,7 +29,8 @@ class RoomStructure:
     """What a room's equations contain; chosen from data.
 
     `hydronic`: the heat series is a valve's or a boiler's share rather than measured heat, so its
-    share is free and part of it grows with the cold outside (a heating curve).
+    share is free and part of it grows with the cold outside (a heating curve). The plant heats this
+    room, too, while the valve of any room is open.
     """
 
     name: str
@@ -213,7 +215,7 @@ def build(
         source + COLD_SUFFIX
         for room in structures
         if room.hydronic
-        for source in own_heat.get(room.name, ())
+        for source in (*own_heat.get(room.name, ()), *(s for s in shared_sources if s == SOME_ON))
     ]
     names = ["outside", "one", "ground", *dict.fromkeys(heat_inputs)]
     names += [*shared_sources, *planes, *hours]
@@ -369,7 +371,10 @@ def _add_heat(
                               20.0)
                 )
                 shares.append((series, out.factor(position)))
-    for source, guess in shared_sources.items():
+    free = {s: g for s, g in shared_sources.items() if s != SOME_ON}
+    if room.hydronic and SOME_ON in shared_sources:
+        free |= dict.fromkeys((SOME_ON, SOME_ON + COLD_SUFFIX), shared_sources[SOME_ON])
+    for source, guess in free.items():
         share = prior.shares.get(source, guess)
         size = max(share, 0.02)
         position = out.add(
@@ -378,7 +383,7 @@ def _add_heat(
         )
         shares.append((source, out.factor(position)))
     for source, share_factor in shares:
-        heating = source == "heat" or source.startswith("heat_")
+        heating = is_heating(source.removesuffix(COLD_SUFFIX))
         if room.emitter_lag and heating:
             out.term(out.emitter[i], column[source], 1.0, share_factor, lag)
             continue

@@ -2,7 +2,8 @@
 
 Stacking: D. Wolpert, Neural Networks 5, 1992; L. Breiman, Machine Learning 24, 1996. Where few runs
 were seen the weights are drawn to what needs little history (physics and ARX, whole days ahead the
-same time yesterday, too), where many were to the regressions that have learnt from it.
+same time yesterday, too; physics with thermostats at work, where there are any), where many were to
+the regressions that have learnt from it.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from scipy.optimize import nnls
 
 Array = NDArray[np.float64]
 
-MEMBERS = ("physics", "corrected", "direct", "persistence", "yesterday", "arx")
+MEMBERS = ("physics", "corrected", "direct", "persistence", "yesterday", "arx", "thermostat")
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,13 @@ ALL_MEMBERS = Stacking(
     (0.4, 0.0, 0.0, 0.0, 0.2, 0.4),
     (0.0, 0.5, 0.5, 0.0, 0.0, 0.0),
 )
+UNDER_THERMOSTATS = Stacking(
+    (0, 1, 2, 3, 4, 5, 6),
+    (0.0, 0.0, 0.0, 0.0, 0.0, 0.1, 0.9),
+    (0.0, 0.0, 0.0, 0.0, 0.0, 0.1, 0.9),
+    (0.0, 0.5, 0.5, 0.0, 0.0, 0.0, 0.0),
+)
+"""Where rooms have set points (`thermostat`): few days teach physics little of days that are colder."""
 PLANNED = Stacking((0, 1), (0.5, 0.5), (0.5, 0.5), (0.0, 1.0))
 """Members that answer to heating as physics does. The others have taken the heating into account
 themselves, less than physics would: added to a plan that heats otherwise than expected they are wrong."""

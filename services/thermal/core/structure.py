@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.thermal.core.fit import fit_house, robust_loss
+from services.thermal.core.gains import SOME_ON
 from services.thermal.core.objective import Windows, errors_only
 from services.thermal.core.parametrise import RoomStructure
 from services.thermal.core.task import Task
@@ -34,14 +35,15 @@ CANDIDATES: Mapping[str, Mapping[str, bool]] = {
 
 
 def candidate(
-    wanted: Mapping[str, bool], room: str, own_heat: bool, shared_heat: bool
+    wanted: Mapping[str, bool], room: str, own_heat: bool, shared_heat: bool, some_on: bool = False
 ) -> RoomStructure:
-    """Structure of a room under a candidate's flags, without what its heating cannot have."""
+    """Structure of a room under a candidate's flags, without what its heating cannot have. Behind a
+    heating curve a room without a heater of its own has that of the house (`some_on`)."""
     flags = dict(wanted)
-    if not (own_heat or shared_heat):
-        flags = {k: v for k, v in flags.items() if k == "two_nodes"}
-    elif not own_heat:
+    if not (own_heat or some_on):
         flags.pop("hydronic", None)
+    if not (own_heat or shared_heat or "hydronic" in flags):
+        flags = {k: v for k, v in flags.items() if k == "two_nodes"}
     return RoomStructure(room, **flags)
 
 
@@ -49,12 +51,14 @@ def choose_structures(
     task: Task, split: int, candidates: Mapping[str, Mapping[str, bool]] = CANDIDATES
 ) -> tuple[list[RoomStructure], dict[str, dict[str, float]], int]:
     """Fit the whole house under each candidate; every room keeps the one that predicts held-out
-    stretches best, the simpler one unless the next is better by 5 %.
+    stretches best, the simpler one unless the next is better by 5 %. Either all rooms are behind a
+    heating curve or none.
 
     Held out is the last quarter, or each third in turn where the history is short.
     """
     names = task.history.rooms
     shared = "heat" in task.shared_sources
+    some_on = SOME_ON in task.shared_sources
     heated = {name: bool(task.own_heat[name]) for name in names}
     labels = [
         label
@@ -73,7 +77,7 @@ def choose_structures(
     evaluations = 0
     for label in labels:
         parameters = task.parameters(
-            [candidate(candidates[label], name, heated[name], shared) for name in names]
+            [candidate(candidates[label], name, heated[name], shared, some_on) for name in names]
         )
         windows = task.windows(parameters)
         total = np.full(len(names), np.nan)
@@ -93,18 +97,39 @@ def choose_structures(
             total = np.where(np.isfinite(loss), np.nan_to_num(total) + loss, total)
         for name, loss in zip(names, total, strict=True):
             losses[name][label] = float(loss)
+    labels = _same_plant(labels, losses, candidates)
     chosen = []
     for name in names:
         best = "two nodes"
         if np.isfinite(losses[name][best]):
-            least = min(losses[name].values())
+            least = min(losses[name][label] for label in labels)
             best = next(
                 label
                 for label in labels
                 if losses[name][label] <= least * (1.0 + SIMPLER_UNLESS_BETTER_BY)
             )
-        chosen.append(candidate(candidates[best], name, heated[name], shared))
+        chosen.append(candidate(candidates[best], name, heated[name], shared, some_on))
     return chosen, losses, evaluations
+
+
+def _same_plant(
+    labels: list[str],
+    losses: Mapping[str, Mapping[str, float]],
+    candidates: Mapping[str, Mapping[str, bool]],
+) -> list[str]:
+    """The labels behind a heating curve or those that are not, whichever predict the house better:
+    one plant heats all its rooms, and where rooms differ in that each pays for what the other lacks."""
+    kinds = [
+        [label for label in labels if ("hydronic" in candidates[label]) == behind]
+        for behind in (False, True)
+    ]
+    if not all(kinds):
+        return labels
+    plain, curve = (
+        sum(np.nan_to_num(min(of[label] for label in kind)) for of in losses.values())
+        for kind in kinds
+    )
+    return kinds[int(curve * (1.0 + SIMPLER_UNLESS_BETTER_BY) < plain)]
 
 
 def _only(windows: Windows, keep: NDArray[np.bool_]) -> Windows:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contracts.thermal_model import HouseModel
+from services.thermal.core.gains import SOME_ON
 from services.thermal.core.history import (
     PLANES,
     History,
@@ -32,6 +33,8 @@ SPIN_UP_S = 2 * 86400
 COLD_FULL_C, COLD_SPAN_C, WARM_WEIGHT = 10.0, 8.0, 0.15
 UNKNOWN_PAIR_SHRINK, KNOWN_PAIR_SHRINK = 0.5, 0.0
 MIN_DAYS = 3.0
+SOME_ON_SHARE = 0.05
+"""Prior: 50 W in each room while the heating of any is on."""
 
 
 @dataclass(frozen=True)
@@ -122,6 +125,7 @@ def prepare(
         name: tuple(s for s in (f"heat_{name}",) if s in coarse.heat_w) for name in history.rooms
     }
     shared = {"heat": 1.0 / len(history.rooms)} if "heat" in coarse.heat_w else {}
+    shared |= {SOME_ON: SOME_ON_SHARE} if SOME_ON in coarse.heat_w else {}
     shared |= {source: 0.5 / len(history.rooms) for source in coarse.metered_w}
     known = {frozenset((c.room_a, c.room_b)): c.conductance_w_per_k for c in prior.couplings}
     pairs = []

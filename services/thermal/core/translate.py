@@ -19,6 +19,7 @@ from contracts.thermal_model import (
     StandardError,
 )
 from services.thermal.core.fit import Fit
+from services.thermal.core.gains import SOME_ON
 from services.thermal.core.history import PLANES, hour_table
 from services.thermal.core.objective import NoiseGuess
 from services.thermal.core.parametrise import HARMONICS, RoomPrior, coupling_key
@@ -111,6 +112,7 @@ def house_model(
         free = [*shared_sources]
         if structure.hydronic:
             free += [source + suffix for source in own for suffix in ("", COLD_SUFFIX)]
+            free += [SOME_ON + COLD_SUFFIX]
             own = ()
         shares = [HeatShare(source=source, fraction=1.0) for source in own]
         shares += [

@@ -20,7 +20,7 @@ from contracts.thermal_model import (
     SolarAperture,
 )
 from services.thermal.core.discretise import discretise
-from services.thermal.core.gains import gains_by_room, heat_by_room
+from services.thermal.core.gains import SOME_ON, gains_by_room, heat_by_room
 from services.thermal.core.history import History
 from services.thermal.core.memory import Memory
 from services.thermal.core.solar import clear_sky_ghi, sun_path
@@ -108,6 +108,7 @@ def simulate(
             power = np.array([room.heater_power_w for room in model.rooms])
             heat[t] = np.where(state[layout.air] < setpoint, power, 0.0)
         series = {f"heat_{r.name}": heat[t : t + 1, i] for i, r in enumerate(model.rooms)}
+        series[SOME_ON] = np.array([1000.0 * (heat[t] > 0.0).any()])
         emitted = heat_by_room(model, series, middle[t : t + 1])[0]
         vector = np.concatenate(
             [[middle[t], model.ground_temperature_c], emitted, air_gain[t], mass_gain[t]]

@@ -18,7 +18,7 @@ from contracts.envelope import Event, encode
 from contracts.events.thermal import DynamicsIssued, ModelIdentified, StateEstimated
 from contracts.events.weather import WeatherForecastIssued
 from contracts.thermal_model import HouseModel
-from services.thermal.core.content import pack, unpack
+from services.thermal.core.content import STORED_MEMBERS, pack, unpack
 from services.thermal.core.correction import Ridge, RoomLead, learn, look_back
 from services.thermal.core.drive import drive_of
 from services.thermal.core.features import Cases, direct_features, issue_rows, physics_features
@@ -320,9 +320,9 @@ class TestContent:
         model, correction = unpack(content)
         assert correction is not None
         learnt = next(room for room in correction.leads[0] if room is not None)
-        assert len(learnt.weight) == len(MEMBERS) and learnt.weight[-1] == 0.0
+        assert len(learnt.weight) == len(MEMBERS) and not learnt.weight[STORED_MEMBERS:].any()
         written = json.loads(content)["correction"]["leads"][0]
-        assert {len(room["weight"]) for room in written if room} == {len(MEMBERS) - 1}
+        assert {len(room["weight"]) for room in written if room} == {STORED_MEMBERS}
         with pytest.raises(ValueError, match="ARX"):
             pack(model, replace(correction, arx=(None, None)))
 
