@@ -32,7 +32,7 @@ Floats = NDArray[np.float64]
 NODE_OFFSETS_K = np.linspace(-2.6, 2.6, 27)
 """Evenly: where nodes lie wide apart, the lines sink step by step, and the minimum goes there."""
 NODE_MARGIN_K = 0.01
-CELL_WIDTH_K = {1: 0.01, 2: 0.04}
+CELL_WIDTH_K = {1: 0.005, 2: 0.04}
 """By nodes of the room: without a slow mode the cells are one row, so they can be finer."""
 
 NEAR_K = {1: 3.0, 2: 1.2}

@@ -29,7 +29,7 @@ def test_a_two_day_room_is_priced_to_half_a_per_mille(seed: int) -> None:
     room, price = one_node_room(seed)
     priced = price_room(room, price)
     assert priced.gap_eur <= 5e-4 * priced.cost_eur
-    assert priced.work_nodes <= 600_000
+    assert priced.work_nodes <= 800_000
     assert priced.cost_eur == pytest.approx(cost_by_hand(room, price, priced.schedule), abs=1e-9)
 
 

@@ -9,10 +9,10 @@ from .room import FloatArray, IntArray, RoomPriced, RoomPricing, terminal_as_cos
 from .scratch import Scratch
 from .search import Level, Search, checked_price, levels_before_judging
 
-COARSE_SPACING_K = 0.1
+COARSE_SPACING_K = 0.05
 """Largest node distance of the first level, which covers everything the room can reach."""
 
-NARROWEST_COARSE_SPACING_K = 0.03
+NARROWEST_COARSE_SPACING_K = 0.02
 """Smallest one; between the two it is half of what a step with the relay on adds."""
 
 
