@@ -26,7 +26,8 @@ ITERATIONS = 40
 NOISE_FACTORS = (0.4, 2.5)
 DISTURBANCE_TIMES_S = (3 * 3600.0, 12 * 3600.0, 48 * 3600.0)
 DELTA_LOW_C, DELTA_HIGH_C = 0.05, 0.6
-INDEPENDENT_ERRORS_PER_ROOM_DAY = 4.0
+JUDGED_DELTA_C = 0.3
+INDEPENDENT_ERRORS_PER_ROOM_DAY = 64.0
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,12 @@ def robust_loss(error: Array, shape: LossShape) -> Array:
     total = (weight * (np.sqrt(1.0 + clean**2) - 1.0)).sum(axis=(0, 1))
     count = weight.sum(axis=(0, 1))
     return np.where(count > 0, total / np.maximum(count, 1e-9), np.nan)
+
+
+def judged_loss(error: Array) -> Array:
+    """Robust loss per room (rooms,) by which models are compared, the same scale for all of them."""
+    horizon, _, rooms = error.shape
+    return robust_loss(error, LossShape(np.full(rooms, JUDGED_DELTA_C), lead_weights(horizon), 1.0))
 
 
 def fit_house(
@@ -164,7 +171,9 @@ def _search_noise(
 
     best = room_losses(noise, times)
     moves: list[Callable[[NoiseGuess, Array], tuple[NoiseGuess, Array]]] = []
-    for name in ("measurement_sd_c", "disturbance_rate_k_per_h", "mass_sd_c_per_sqrt_h"):
+    for name in (
+        "measurement_sd_c", "disturbance_rate_k_per_h", "mass_sd_c_per_sqrt_h", "air_sd_c_per_sqrt_h",
+    ):  # fmt: skip
         for factor in NOISE_FACTORS:
             moves.append(_scaled(name, factor))
     for seconds in DISTURBANCE_TIMES_S:

@@ -90,14 +90,14 @@ def identify(
     parameters = task.parameters(chosen)
     first = fit_house(
         parameters,
-        task.windows(parameters, last_origin=split - task.horizon_steps),
+        task.lessons(parameters, last_origin=split - task.horizon_steps),
         quantum_c=task.quantum_c,
     )
     held_out = task.windows(parameters, first_origin=split)
-    whole = task.windows(parameters)
+    lessons, whole = task.lessons(parameters), task.windows(parameters)
     final = fit_house(
         parameters,
-        whole,
+        lessons,
         theta=first.theta,
         noise=first.noise,
         disturbance_time_s=first.disturbance_time_s,
@@ -105,7 +105,7 @@ def identify(
         rounds=1,
         iterations=80,
     )
-    errors, identified = _errors_by_name(final, *posterior(final, whole))
+    errors, identified = _errors_by_name(final, *posterior(final, lessons))
     model = assemble(task, history, final, findings, errors, identified, code_version, parent_hash)
     model = with_bands(model, first, held_out, whole, final)
     return Identification(

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from services.thermal.core.fit import fit_house, robust_loss
+from services.thermal.core.fit import fit_house, judged_loss
 from services.thermal.core.objective import Windows, errors_only
 from services.thermal.core.parametrise import RoomStructure
 from services.thermal.core.task import Task
@@ -75,21 +75,20 @@ def choose_structures(
         parameters = task.parameters(
             [candidate(candidates[label], name, heated[name], shared) for name in names]
         )
-        windows = task.windows(parameters)
+        windows, lessons = task.windows(parameters), task.lessons(parameters)
         total = np.full(len(names), np.nan)
         for first, last in stretches:
             ends = windows.origins + windows.horizon
             inside = (windows.origins >= first) & (ends <= last)
-            outside = (ends <= first) | (windows.origins >= last)
+            outside = (lessons.origins + lessons.horizon <= first) | (lessons.origins >= last)
             if not inside.any() or not outside.any():
                 continue
             fit = fit_house(
-                parameters, _only(windows, outside), quantum_c=task.quantum_c, rounds=2
+                parameters, _only(lessons, outside), quantum_c=task.quantum_c, rounds=2
             )
             evaluations += fit.evaluations
             error, _ = errors_only(fit.theta, parameters, _only(windows, inside), fit.gain)
-            shape = replace(fit.shape, delta_c=np.full(len(names), 0.3))
-            loss = robust_loss(error, shape)  # NaN where a room was silent all through the stretch
+            loss = judged_loss(error)  # NaN where a room was silent all through the stretch
             total = np.where(np.isfinite(loss), np.nan_to_num(total) + loss, total)
         for name, loss in zip(names, total, strict=True):
             losses[name][label] = float(loss)

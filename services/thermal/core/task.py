@@ -25,6 +25,11 @@ Array = NDArray[np.float64]
 
 HORIZON_S = 24 * 3600
 STRIDE_S = 4 * 3600
+LESSON_S = 3600
+LESSON_STRIDE_S = 1800
+"""A fit runs freely for an hour only: a thermostat answers to what disturbed the room, so on a longer
+run the heating that came tells of the disturbance, and the heater's effect is learnt too slow and too
+small. Within the hour it was not known yet (L. Ljung, System Identification, 1999, chapter 13)."""
 LONG_HISTORY_DAYS = 60.0
 STEP_TARGET_S = 900
 STEP_TARGET_LONG_S = 1800
@@ -66,10 +71,21 @@ class Task:
             coupling_sd=2.0 * self.sd_factor,
         )
 
+    def lessons(self, parameters: ParameterSet, last_origin: int | None = None) -> Windows:
+        """Short windows to fit on, up to a row; warm seasons counted less."""
+        return self.windows(
+            parameters, last_origin=last_origin, horizon_s=LESSON_S, stride_s=LESSON_STRIDE_S
+        )
+
     def windows(
-        self, parameters: ParameterSet, first_origin: int = 0, last_origin: int | None = None
+        self,
+        parameters: ParameterSet,
+        first_origin: int = 0,
+        last_origin: int | None = None,
+        horizon_s: int = HORIZON_S,
+        stride_s: int = STRIDE_S,
     ) -> Windows:
-        """Training windows between two rows, warm seasons counted less."""
+        """Windows between two rows, as long as a forecast to judge by; warm seasons counted less."""
         inputs, valid = training_inputs(
             self.history,
             parameters.input_names,
@@ -83,8 +99,8 @@ class Task:
             self.history,
             inputs,
             valid,
-            horizon_s=HORIZON_S,
-            stride_s=STRIDE_S,
+            horizon_s=horizon_s,
+            stride_s=stride_s,
             skip_s=int(min(SPIN_UP_S, 0.1 * steps * self.history.step_s)),
             usable=self.usable,
             first_origin=first_origin,
@@ -96,7 +112,7 @@ class Task:
 
     @property
     def horizon_steps(self) -> int:
-        """Length of a free run in training steps."""
+        """Length of a forecast in training steps."""
         return round(HORIZON_S / self.history.step_s)
 
 

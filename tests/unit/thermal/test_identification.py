@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from bench.thermal.recovery import model_time_constant_s
 from contracts.thermal_model import HouseModel, content_hash
 from services.thermal.core.adapt import adapt, structure_of
 from services.thermal.core.fit import default_noise
@@ -105,6 +106,31 @@ def test_recovers_couplings_and_time_constants(learnt: Identification) -> None:
         assert room.mass_capacity_j_per_k == pytest.approx(right.mass_capacity_j_per_k, rel=0.2)
     for coupling in learnt.model.couplings:
         assert coupling.conductance_w_per_k == pytest.approx(25.0, rel=0.2)
+
+
+def test_a_thermostat_that_answers_to_people_does_not_make_the_heater_look_slow() -> None:
+    """Heat that comes because people left is no measure of what the heater does."""
+    truth = true_house()
+    history = simulate(truth, days=14, seed=3, steady=True, disturbance_w=50.0)
+    found = identify(history, facts(), structures=PLAIN).model
+    for coupling in found.couplings:
+        assert coupling.conductance_w_per_k == pytest.approx(25.0, rel=0.2)
+    ratios = [
+        model_time_constant_s(found, i) / model_time_constant_s(truth, i) for i in range(3)
+    ]
+    assert np.median(ratios) < 1.6  # 2.3 when fitted to free runs of 24 h
+
+
+def test_heat_lost_to_a_cellar_that_nobody_measures_is_found() -> None:
+    truth = true_house()
+    rooms = tuple(room.model_copy(update={"ground_w_per_k": 10.0}) for room in truth.rooms)
+    deep = truth.model_copy(update={"rooms": rooms})
+    found = identify(simulate(deep, days=14), facts(), structures=PLAIN).model
+    for room, right in zip(found.rooms, rooms, strict=True):
+        loss, true_loss = (
+            r.air_outside_w_per_k + r.mass_outside_w_per_k + r.ground_w_per_k for r in (room, right)
+        )
+        assert loss == pytest.approx(true_loss, rel=0.2)
 
 
 def test_standard_errors_are_of_the_right_size(learnt: Identification) -> None:
