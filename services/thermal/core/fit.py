@@ -27,7 +27,9 @@ NOISE_FACTORS = (0.4, 2.5)
 DISTURBANCE_TIMES_S = (3 * 3600.0, 12 * 3600.0, 48 * 3600.0)
 DELTA_LOW_C, DELTA_HIGH_C = 0.05, 0.6
 JUDGED_DELTA_C = 0.3
-INDEPENDENT_ERRORS_PER_ROOM_DAY = 64.0
+SHORT_RUN_S = 6 * 3600
+INDEPENDENT_SHORT, INDEPENDENT_LONG = 64.0, 4.0
+"""Errors per room and day that count against the priors, of runs up to SHORT_RUN_S and of longer ones."""
 
 
 @dataclass(frozen=True)
@@ -119,10 +121,12 @@ def fit_house(
     )
     set_disturbance_time(parameters, times)
     days = np.ptp(windows.origins) * windows.step_s / 86400.0 + 1.0
+    short = windows.horizon * windows.step_s <= SHORT_RUN_S
+    independent = INDEPENDENT_SHORT if short else INDEPENDENT_LONG
     shape = LossShape(
         np.full(rooms, DELTA_HIGH_C),
         lead_weights(windows.horizon),
-        INDEPENDENT_ERRORS_PER_ROOM_DAY * float(days) * rooms,
+        independent * float(days) * rooms,
     )
     evaluations = 0
     loss = np.inf

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from contracts.thermal_model import RoomModel
 from services.thermal.core.fit import fit_house, judged_loss
 from services.thermal.core.objective import Windows, errors_only
 from services.thermal.core.parametrise import RoomStructure
@@ -34,15 +35,22 @@ CANDIDATES: Mapping[str, Mapping[str, bool]] = {
 
 
 def candidate(
-    wanted: Mapping[str, bool], room: str, own_heat: bool, shared_heat: bool
+    wanted: Mapping[str, bool], room: RoomModel, own_heat: bool, shared_heat: bool
 ) -> RoomStructure:
-    """Structure of a room under a candidate's flags, without what its heating cannot have."""
+    """Structure of a room, given its prior, under a candidate's flags, without what its heating cannot
+    have.
+
+    A heater whose power is known gives what its relay says: no heating curve may take its scale. One
+    that is known to lie in the floor stays there; how much of its heat goes into it is learnt.
+    """
     flags = dict(wanted)
+    if flags.get("two_nodes", True) and room.heat_to_mass_fraction > 0.0:
+        flags["floor_heating"] = True
     if not (own_heat or shared_heat):
         flags = {k: v for k, v in flags.items() if k == "two_nodes"}
-    elif not own_heat:
+    elif not own_heat or room.heater_power_w > 0.0:
         flags.pop("hydronic", None)
-    return RoomStructure(room, **flags)
+    return RoomStructure(room.name, **flags)
 
 
 def choose_structures(
@@ -56,12 +64,12 @@ def choose_structures(
     names = task.history.rooms
     shared = "heat" in task.shared_sources
     heated = {name: bool(task.own_heat[name]) for name in names}
-    labels = [
-        label
-        for label, flags in candidates.items()
-        if (any(heated.values()) or "hydronic" not in flags)
-        and (any(heated.values()) or shared or "emitter_lag" not in flags)
-    ]
+    different: dict[tuple[RoomStructure, ...], str] = {}
+    for label, flags in candidates.items():
+        rooms = tuple(
+            candidate(flags, room, heated[room.name], shared) for room in task.prior.rooms
+        )
+        different.setdefault(rooms, label)
     steps = len(task.history.epoch_s)
     short = steps * task.history.step_s < SHORT_HISTORY_DAYS * 86400
     stretches = (
@@ -71,10 +79,8 @@ def choose_structures(
     )
     losses: dict[str, dict[str, float]] = {name: {} for name in names}
     evaluations = 0
-    for label in labels:
-        parameters = task.parameters(
-            [candidate(candidates[label], name, heated[name], shared) for name in names]
-        )
+    for structures, label in different.items():
+        parameters = task.parameters(structures)
         windows, lessons = task.windows(parameters), task.lessons(parameters)
         total = np.full(len(names), np.nan)
         for first, last in stretches:
@@ -93,16 +99,16 @@ def choose_structures(
         for name, loss in zip(names, total, strict=True):
             losses[name][label] = float(loss)
     chosen = []
-    for name in names:
+    for i, name in enumerate(names):
         best = "two nodes"
         if np.isfinite(losses[name][best]):
             least = min(losses[name].values())
             best = next(
                 label
-                for label in labels
+                for label in different.values()
                 if losses[name][label] <= least * (1.0 + SIMPLER_UNLESS_BETTER_BY)
             )
-        chosen.append(candidate(candidates[best], name, heated[name], shared))
+        chosen.append(next(rooms[i] for rooms, label in different.items() if label == best))
     return chosen, losses, evaluations
 
 

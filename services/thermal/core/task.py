@@ -56,6 +56,7 @@ class Task:
     quantum_c: Array
     season_weight: Array
     sd_factor: float = 1.0
+    lesson_s: int = LESSON_S
 
     def parameters(self, structures: Sequence[RoomStructure]) -> ParameterSet:
         """Parameter set of the house with the given structures."""
@@ -72,9 +73,10 @@ class Task:
         )
 
     def lessons(self, parameters: ParameterSet, last_origin: int | None = None) -> Windows:
-        """Short windows to fit on, up to a row; warm seasons counted less."""
+        """Windows of `lesson_s` to fit on, up to a row; warm seasons counted less."""
+        stride_s = LESSON_STRIDE_S if self.lesson_s == LESSON_S else STRIDE_S
         return self.windows(
-            parameters, last_origin=last_origin, horizon_s=LESSON_S, stride_s=LESSON_STRIDE_S
+            parameters, last_origin=last_origin, horizon_s=self.lesson_s, stride_s=stride_s
         )
 
     def windows(

@@ -20,6 +20,8 @@ from services.thermal.core.objective import (
 from services.thermal.core.parametrise import RoomPrior, RoomStructure, build
 from services.thermal.core.prior import RoomFacts, prior_model
 from services.thermal.core.screen import screen
+from services.thermal.core.structure import CANDIDATES, candidate
+from services.thermal.core.task import HORIZON_S, LESSON_S, Task
 from tests.unit.thermal.house import LATITUDE, LONGITUDE, simulate, true_house
 
 PLAIN = {f"room{i}": RoomStructure(f"room{i}") for i in range(3)}
@@ -119,6 +121,33 @@ def test_a_thermostat_that_answers_to_people_does_not_make_the_heater_look_slow(
         model_time_constant_s(found, i) / model_time_constant_s(truth, i) for i in range(3)
     ]
     assert np.median(ratios) < 1.6  # 2.3 when fitted to free runs of 24 h
+
+
+def test_what_the_site_file_tells_of_a_heater_is_no_matter_of_choice() -> None:
+    """Known power: no heating curve may take its scale. In the floor: its heat goes there, too."""
+    plain = facts().rooms[0]
+    rated = plain.model_copy(update={"heater_power_w": 1000.0})
+    floor = plain.model_copy(update={"heat_to_mass_fraction": 0.85})
+    curve = CANDIDATES["two nodes, heating curve"]
+    assert candidate(curve, plain, True, False).hydronic
+    assert not candidate(curve, rated, True, False).hydronic
+    assert not candidate(CANDIDATES["two nodes"], plain, True, False).floor_heating
+    assert candidate(CANDIDATES["two nodes"], floor, True, False).floor_heating
+    assert not candidate(CANDIDATES["one node"], floor, True, False).floor_heating
+    assert not candidate(CANDIDATES["two nodes"], floor, False, False).floor_heating
+
+
+def test_structures_that_come_to_the_same_are_fitted_once() -> None:
+    rated = facts().model_copy(
+        update={
+            "rooms": tuple(
+                room.model_copy(update={"heater_power_w": 1000.0}) for room in facts().rooms
+            )
+        }
+    )
+    curves = {"two nodes": {}, "two nodes, heating curve": {"hydronic": True}}
+    found = identify(simulate(true_house(), days=7), rated, candidates=curves)
+    assert set(found.structure_loss["room0"]) == {"two nodes"}
 
 
 def test_heat_lost_to_a_cellar_that_nobody_measures_is_found() -> None:
@@ -270,3 +299,29 @@ def test_adaptation_follows_a_changed_house_and_names_its_parent(learnt: Identif
 def test_adaptation_leaves_a_good_model_alone(learnt: Identification) -> None:
     result = adapt(simulate(true_house(), days=10, seed=9), learnt.model)
     assert result.model is learnt.model or result.loss_after < result.loss_before
+
+
+def test_whole_days_teach_where_the_series_is_not_the_heat_of_the_hour(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The lesson that predicts held-out days better is taken, the short one when in doubt."""
+    seen: list[int] = []
+    loss_of_days = [0.95, 0.85]
+
+    def chosen(
+        task: Task, split: int, candidates: object
+    ) -> tuple[list[RoomStructure], dict[str, dict[str, float]], int]:
+        whole = task.lesson_s == HORIZON_S
+        return list(PLAIN.values()), {"room0": {"two nodes": loss_of_days[0] if whole else 1.0}}, 0
+
+    def lessons(task: Task, parameters: object, last_origin: int | None = None) -> None:
+        seen.append(task.lesson_s)
+        raise StopIteration
+
+    monkeypatch.setattr("services.thermal.core.identify.choose_structures", chosen)
+    monkeypatch.setattr(Task, "lessons", lessons)
+    while loss_of_days:
+        with pytest.raises(StopIteration):
+            identify(simulate(true_house(), days=4), facts())
+        loss_of_days.pop(0)
+    assert seen == [LESSON_S, HORIZON_S]
