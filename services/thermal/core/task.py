@@ -63,7 +63,10 @@ class Task:
         rooms = {room.name: room for room in self.prior.rooms}
         return build(
             structures,
-            {s.name: room_prior(rooms[s.name], self.sd_factor) for s in structures},
+            {
+                s.name: room_prior(rooms[s.name], self.sd_factor, self.lesson_s == LESSON_S)
+                for s in structures
+            },
             self.pairs,
             self.own_heat,
             self.shared_sources,

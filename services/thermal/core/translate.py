@@ -43,8 +43,9 @@ def nearest_plane(azimuth_deg: float, tilt_deg: float) -> str:
     return max(PLANES, key=lambda name: float(normal(*PLANES[name]) @ target))
 
 
-def room_prior(room: RoomModel, sd_factor: float = 1.0) -> RoomPrior:
-    """Prior of a room's parameters, centred on a model of it."""
+def room_prior(room: RoomModel, sd_factor: float = 1.0, unseen: bool = True) -> RoomPrior:
+    """Prior of a room's parameters, centred on a model of it; `unseen` lets it lose heat to places of
+    constant temperature of which the model does not know."""
     aperture: dict[str, float] = {}
     for window in room.solar_apertures:
         plane = nearest_plane(window.azimuth_deg, window.tilt_deg)
@@ -59,7 +60,7 @@ def room_prior(room: RoomModel, sd_factor: float = 1.0) -> RoomPrior:
         mass_outside_w_per_k=max(room.mass_outside_w_per_k, 0.5),
         air_mass_w_per_k=room.air_mass_w_per_k or room.air_capacity_j_per_k / 3600.0,
         ground_w_per_k=room.ground_w_per_k
-        or UNSEEN_SHARE * (room.air_outside_w_per_k + room.mass_outside_w_per_k),
+        or float(unseen) * UNSEEN_SHARE * (room.air_outside_w_per_k + room.mass_outside_w_per_k),
         emitter_lag_s=room.emitter_lag_s or DEFAULT_LAG_S,
         aperture_m2=aperture,
         gain_w=float(gains.mean()),
