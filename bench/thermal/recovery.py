@@ -114,7 +114,11 @@ def model_network(model: HouseModel) -> Network:
 
 
 def recovery(model: HouseModel, site: SiteConfig, seed: int) -> dict[str, object]:
-    """Ratios of the identified quantity to the twin's: median, share within 20 %, by room or pair."""
+    """Ratios of the identified quantity to the twin's: median, share within 20 %, by room or pair.
+
+    Also the root mean square of the couplings' errors over the standard errors they are given with: 1
+    if those say how wrong a coupling may be.
+    """
     names = [room.id for room in site.rooms]
     order = [names.index(name) for name in model.room_names]
     true, ours = twin_network(building(site, seed)), model_network(model)
@@ -135,7 +139,13 @@ def recovery(model: HouseModel, site: SiteConfig, seed: int) -> dict[str, object
             if found[i, j] < 0.0
         },
     }
-    return {
+    scaled = [
+        (coupling.conductance_w_per_k + right[rooms.index(coupling.room_a), rooms.index(coupling.room_b)])
+        / coupling.standard_error_w_per_k
+        for coupling in model.couplings
+        if coupling.standard_error_w_per_k
+    ]
+    found_ratios: dict[str, object] = {
         label: {
             "median": round(float(np.median(list(values.values()))), 2),
             "within 20 %": round(
@@ -145,3 +155,5 @@ def recovery(model: HouseModel, site: SiteConfig, seed: int) -> dict[str, object
         }
         for label, values in ratios.items()
     }
+    size = float(np.sqrt(np.mean(np.square(scaled)))) if scaled else float("nan")
+    return found_ratios | {"coupling's error over its standard error": round(size, 2)}

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from contracts.thermal_model import COLD_SUFFIX, HouseModel, RoomModel, content_hash
-from services.thermal.core.fit import fit_house, robust_loss, set_disturbance_time
+from services.thermal.core.fit import fit_house, judged_loss, set_disturbance_time
 from services.thermal.core.history import History
 from services.thermal.core.identify import assemble
 from services.thermal.core.objective import errors_only, steady_gain
@@ -64,7 +64,7 @@ def adapt(history: History, model: HouseModel) -> Adaptation:
     steps = len(task.history.epoch_s)
     split = int(steps * (1.0 - JUDGED_FRACTION))
     noise, times = noise_of(model)
-    training = task.windows(parameters, last_origin=split - task.horizon_steps)
+    training = task.lessons(parameters, last_origin=split - task.horizon_steps)
     judged = task.windows(parameters, first_origin=split)
     if len(training.origins) == 0 or len(judged.origins) == 0:
         raise ValueError("the history is too short to adapt; give at least a week")
@@ -80,8 +80,8 @@ def adapt(history: History, model: HouseModel) -> Adaptation:
         tune_noise=False,
     )
     after, _ = errors_only(fit.theta, parameters, judged, fit.gain)
-    loss_before = float(np.nanmean(robust_loss(before, fit.shape)))
-    loss_after = float(np.nanmean(robust_loss(after, fit.shape)))
+    loss_before = float(np.nanmean(judged_loss(before)))
+    loss_after = float(np.nanmean(judged_loss(after)))
     if not loss_after < loss_before * (1.0 - LEAST_GAIN):
         return Adaptation(model, False, loss_before, loss_after, findings)
     adapted = assemble(task, history, fit, findings, parent_hash=content_hash(model))

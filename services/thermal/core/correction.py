@@ -55,6 +55,9 @@ ROUNDS = 3
 FOLDS = 4
 FEWEST = 24
 FIRST_LEARNT_S = 86400
+APART_S = 6 * 3600
+"""After which errors count as independent even where their runs overlap: by the autocorrelation of
+being outside the band of 24 h, four to nine a day are independent on the twin and two in Belgium."""
 
 
 @dataclass(frozen=True)
@@ -251,8 +254,15 @@ def _learn_one(
     lead_s = lead * view.history.step_s
     share, stacked = np.zeros(len(MEMBERS)), list(stacking.members)
     share[stacked] = stack(unseen[:, stacked], unseen[:, -1], days, lead_s, stacking)
-    half = conformal_quantile(np.abs(unseen[:, :-1] @ share), unseen[:, -1], days * 86400 / lead_s)
+    half = conformal_quantile(
+        np.abs(unseen[:, :-1] @ share), unseen[:, -1], independent_errors(days, lead_s)
+    )
     return RoomLead(*fitted(np.ones(len(rows), dtype=bool)), share, half)
+
+
+def independent_errors(days: float, lead_s: float) -> float:
+    """How many independent errors the forecasts of some days at a lead have made."""
+    return days * 86400 / min(lead_s, APART_S)
 
 
 def _members(

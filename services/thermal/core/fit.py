@@ -26,7 +26,10 @@ ITERATIONS = 40
 NOISE_FACTORS = (0.4, 2.5)
 DISTURBANCE_TIMES_S = (3 * 3600.0, 12 * 3600.0, 48 * 3600.0)
 DELTA_LOW_C, DELTA_HIGH_C = 0.05, 0.6
-INDEPENDENT_ERRORS_PER_ROOM_DAY = 4.0
+JUDGED_DELTA_C = 0.3
+SHORT_RUN_S = 6 * 3600
+INDEPENDENT_SHORT, INDEPENDENT_LONG = 64.0, 4.0
+"""Errors per room and day that count against the priors, of runs up to SHORT_RUN_S and of longer ones."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +92,12 @@ def robust_loss(error: Array, shape: LossShape) -> Array:
     return np.where(count > 0, total / np.maximum(count, 1e-9), np.nan)
 
 
+def judged_loss(error: Array) -> Array:
+    """Robust loss per room (rooms,) by which models are compared, the same scale for all of them."""
+    horizon, _, rooms = error.shape
+    return robust_loss(error, LossShape(np.full(rooms, JUDGED_DELTA_C), lead_weights(horizon), 1.0))
+
+
 def fit_house(
     parameters: ParameterSet,
     windows: Windows,
@@ -112,10 +121,12 @@ def fit_house(
     )
     set_disturbance_time(parameters, times)
     days = np.ptp(windows.origins) * windows.step_s / 86400.0 + 1.0
+    short = windows.horizon * windows.step_s <= SHORT_RUN_S
+    independent = INDEPENDENT_SHORT if short else INDEPENDENT_LONG
     shape = LossShape(
         np.full(rooms, DELTA_HIGH_C),
         lead_weights(windows.horizon),
-        INDEPENDENT_ERRORS_PER_ROOM_DAY * float(days) * rooms,
+        independent * float(days) * rooms,
     )
     evaluations = 0
     loss = np.inf
@@ -164,7 +175,9 @@ def _search_noise(
 
     best = room_losses(noise, times)
     moves: list[Callable[[NoiseGuess, Array], tuple[NoiseGuess, Array]]] = []
-    for name in ("measurement_sd_c", "disturbance_rate_k_per_h", "mass_sd_c_per_sqrt_h"):
+    for name in (
+        "measurement_sd_c", "disturbance_rate_k_per_h", "mass_sd_c_per_sqrt_h", "air_sd_c_per_sqrt_h",
+    ):  # fmt: skip
         for factor in NOISE_FACTORS:
             moves.append(_scaled(name, factor))
     for seconds in DISTURBANCE_TIMES_S:

@@ -34,6 +34,7 @@ OUTSIDE_GAP_S = 3 * 3600
 RECENT_S = 2 * 3600
 ON_SHARE = 0.005
 """Of the most a heating gives: a valve that is open by less is shut."""
+MOST_LOST = 0.25
 
 
 @dataclass(frozen=True)
@@ -279,7 +280,8 @@ def make_windows(
 ) -> Windows:
     """Origins every `stride_s` after `skip_s` of spin-up, with each room's weight.
 
-    A room counts at an origin when it was measured within the last two hours; `usable`
+    A room counts at an origin when it was measured within the last two hours, and has been followed
+    for most of the last day: after a gap the observer has not found its slow store yet. `usable`
     (T, rooms) takes further samples out (stuck or swapped sensors).
     """
     horizon = max(1, round(horizon_s / history.step_s))
@@ -295,5 +297,11 @@ def make_windows(
     recent = max(1, int(RECENT_S // history.step_s))
     seen = np.isfinite(measured)
     count = np.vstack([np.zeros((1, seen.shape[1])), np.cumsum(seen, axis=0)])
-    weights = (count[origins + 1] - count[np.maximum(origins + 1 - recent, 0)] > 0).astype(float)
+    rows = np.arange(len(seen))
+    heard = count[rows + 1] - count[np.maximum(rows + 1 - recent, 0)] > 0
+    lost = np.vstack([np.zeros((1, seen.shape[1])), np.cumsum(~(heard & valid[:, None]), axis=0)])
+    day = max(1, round(86400 / history.step_s))
+    settled = lost[origins + 1] - lost[np.maximum(origins + 1 - day, 0)] <= MOST_LOST * day
+    settled |= ~settled.any(axis=0)  # a room that is never followed for long counts as it is
+    weights = (heard[origins] & settled).astype(float)
     return Windows(history.step_s, inputs, measured, origins, weights, horizon, valid)

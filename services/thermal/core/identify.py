@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +22,7 @@ from services.thermal.core.parametrise import RoomStructure
 from services.thermal.core.prior import RoomFacts, prior_model
 from services.thermal.core.screen import Finding
 from services.thermal.core.structure import CANDIDATES, choose_structures
-from services.thermal.core.task import Task, heater_powers, prepare
+from services.thermal.core.task import HORIZON_S, Task, heater_powers, prepare
 from services.thermal.core.translate import house_model
 from services.thermal.core.uncertainty import IDENTIFIED_RATIO, posterior
 
@@ -87,19 +87,24 @@ def identify(
     losses: dict[str, dict[str, float]] = {}
     if structures is None:
         chosen, losses, evaluations = choose_structures(task, split, candidates)
+        if any(room.hydronic for room in chosen):
+            # a valve does not say its heat from hour to hour: only whole days teach what it brings
+            task = replace(task, lesson_s=HORIZON_S)
+            chosen, losses, more = choose_structures(task, split, candidates)
+            evaluations += more
     else:
         chosen = [structures[name] for name in prior.room_names]
     parameters = task.parameters(chosen)
     first = fit_house(
         parameters,
-        task.windows(parameters, last_origin=split - task.horizon_steps),
+        task.lessons(parameters, last_origin=split - task.horizon_steps),
         quantum_c=task.quantum_c,
     )
     held_out = task.windows(parameters, first_origin=split)
-    whole = task.windows(parameters)
+    lessons, whole = task.lessons(parameters), task.windows(parameters)
     final = fit_house(
         parameters,
-        whole,
+        lessons,
         theta=first.theta,
         noise=first.noise,
         disturbance_time_s=first.disturbance_time_s,
@@ -107,7 +112,7 @@ def identify(
         rounds=1,
         iterations=LAST_ITERATIONS[any(room.hydronic for room in chosen)],
     )
-    errors, identified = _errors_by_name(final, *posterior(final, whole))
+    errors, identified = _errors_by_name(final, *posterior(final, lessons))
     model = assemble(task, history, final, findings, errors, identified, code_version, parent_hash)
     model = with_bands(model, first, held_out, whole, final)
     return Identification(

@@ -8,7 +8,8 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from services.thermal.core.fit import fit_house, robust_loss
+from contracts.thermal_model import RoomModel
+from services.thermal.core.fit import fit_house, judged_loss
 from services.thermal.core.gains import SOME_ON
 from services.thermal.core.objective import Windows, errors_only
 from services.thermal.core.parametrise import RoomStructure
@@ -35,16 +36,24 @@ CANDIDATES: Mapping[str, Mapping[str, bool]] = {
 
 
 def candidate(
-    wanted: Mapping[str, bool], room: str, own_heat: bool, shared_heat: bool, some_on: bool = False
+    wanted: Mapping[str, bool], room: RoomModel, own_heat: bool, shared_heat: bool,
+    some_on: bool = False,
 ) -> RoomStructure:
-    """Structure of a room under a candidate's flags, without what its heating cannot have. Behind a
-    heating curve a room without a heater of its own has that of the house (`some_on`)."""
+    """Structure of a room, given its prior, under a candidate's flags, without what its heating cannot
+    have.
+
+    A heater whose power is known gives what its relay says: no heating curve may take its scale. One
+    that is known to lie in the floor stays there; how much of its heat goes into it is learnt. Behind a
+    heating curve a room without a heater of its own has that of the house (`some_on`).
+    """
     flags = dict(wanted)
-    if not (own_heat or some_on):
+    if flags.get("two_nodes", True) and room.heat_to_mass_fraction > 0.0:
+        flags["floor_heating"] = True
+    if room.heater_power_w > 0.0 or not (own_heat or some_on):
         flags.pop("hydronic", None)
     if not (own_heat or shared_heat or "hydronic" in flags):
         flags = {k: v for k, v in flags.items() if k == "two_nodes"}
-    return RoomStructure(room, **flags)
+    return RoomStructure(room.name, **flags)
 
 
 def choose_structures(
@@ -58,14 +67,16 @@ def choose_structures(
     """
     names = task.history.rooms
     shared = "heat" in task.shared_sources
-    some_on = SOME_ON in task.shared_sources
+    powers_known = any(room.heater_power_w > 0.0 for room in task.prior.rooms)
+    some_on = SOME_ON in task.shared_sources and not powers_known
     heated = {name: bool(task.own_heat[name]) for name in names}
-    labels = [
-        label
-        for label, flags in candidates.items()
-        if (any(heated.values()) or "hydronic" not in flags)
-        and (any(heated.values()) or shared or "emitter_lag" not in flags)
-    ]
+    different: dict[tuple[RoomStructure, ...], str] = {}
+    for label, flags in candidates.items():
+        rooms = tuple(
+            candidate(flags, room, heated[room.name], shared, some_on)
+            for room in task.prior.rooms
+        )
+        different.setdefault(rooms, label)
     steps = len(task.history.epoch_s)
     short = steps * task.history.step_s < SHORT_HISTORY_DAYS * 86400
     stretches = (
@@ -75,31 +86,28 @@ def choose_structures(
     )
     losses: dict[str, dict[str, float]] = {name: {} for name in names}
     evaluations = 0
-    for label in labels:
-        parameters = task.parameters(
-            [candidate(candidates[label], name, heated[name], shared, some_on) for name in names]
-        )
-        windows = task.windows(parameters)
+    for structures, label in different.items():
+        parameters = task.parameters(structures)
+        windows, lessons = task.windows(parameters), task.lessons(parameters)
         total = np.full(len(names), np.nan)
         for first, last in stretches:
             ends = windows.origins + windows.horizon
             inside = (windows.origins >= first) & (ends <= last)
-            outside = (ends <= first) | (windows.origins >= last)
+            outside = (lessons.origins + lessons.horizon <= first) | (lessons.origins >= last)
             if not inside.any() or not outside.any():
                 continue
             fit = fit_house(
-                parameters, _only(windows, outside), quantum_c=task.quantum_c, rounds=2
+                parameters, _only(lessons, outside), quantum_c=task.quantum_c, rounds=2
             )
             evaluations += fit.evaluations
             error, _ = errors_only(fit.theta, parameters, _only(windows, inside), fit.gain)
-            shape = replace(fit.shape, delta_c=np.full(len(names), 0.3))
-            loss = robust_loss(error, shape)  # NaN where a room was silent all through the stretch
+            loss = judged_loss(error)  # NaN where a room was silent all through the stretch
             total = np.where(np.isfinite(loss), np.nan_to_num(total) + loss, total)
         for name, loss in zip(names, total, strict=True):
             losses[name][label] = float(loss)
-    labels = _same_plant(labels, losses, candidates)
+    labels = _same_plant(list(different.values()), losses, candidates)
     chosen = []
-    for name in names:
+    for i, name in enumerate(names):
         best = "two nodes"
         if np.isfinite(losses[name][best]):
             least = min(losses[name][label] for label in labels)
@@ -108,7 +116,7 @@ def choose_structures(
                 for label in labels
                 if losses[name][label] <= least * (1.0 + SIMPLER_UNLESS_BETTER_BY)
             )
-        chosen.append(candidate(candidates[best], name, heated[name], shared, some_on))
+        chosen.append(next(rooms[i] for rooms, label in different.items() if label == best))
     return chosen, losses, evaluations
 
 

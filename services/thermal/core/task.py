@@ -26,6 +26,11 @@ Array = NDArray[np.float64]
 
 HORIZON_S = 24 * 3600
 STRIDE_S = 4 * 3600
+LESSON_S = 3600
+LESSON_STRIDE_S = 1800
+"""A fit runs freely for an hour only: a thermostat answers to what disturbed the room, so on a longer
+run the heating that came tells of the disturbance, and the heater's effect is learnt too slow and too
+small. Within the hour it was not known yet (L. Ljung, System Identification, 1999, chapter 13)."""
 LONG_HISTORY_DAYS = 60.0
 STEP_TARGET_S = 900
 STEP_TARGET_LONG_S = 1800
@@ -54,13 +59,17 @@ class Task:
     quantum_c: Array
     season_weight: Array
     sd_factor: float = 1.0
+    lesson_s: int = LESSON_S
 
     def parameters(self, structures: Sequence[RoomStructure]) -> ParameterSet:
         """Parameter set of the house with the given structures."""
         rooms = {room.name: room for room in self.prior.rooms}
         return build(
             structures,
-            {s.name: room_prior(rooms[s.name], self.sd_factor) for s in structures},
+            {
+                s.name: room_prior(rooms[s.name], self.sd_factor, self.lesson_s == LESSON_S)
+                for s in structures
+            },
             self.pairs,
             self.own_heat,
             self.shared_sources,
@@ -69,10 +78,22 @@ class Task:
             coupling_sd=2.0 * self.sd_factor,
         )
 
+    def lessons(self, parameters: ParameterSet, last_origin: int | None = None) -> Windows:
+        """Windows of `lesson_s` to fit on, up to a row; warm seasons counted less."""
+        stride_s = LESSON_STRIDE_S if self.lesson_s == LESSON_S else STRIDE_S
+        return self.windows(
+            parameters, last_origin=last_origin, horizon_s=self.lesson_s, stride_s=stride_s
+        )
+
     def windows(
-        self, parameters: ParameterSet, first_origin: int = 0, last_origin: int | None = None
+        self,
+        parameters: ParameterSet,
+        first_origin: int = 0,
+        last_origin: int | None = None,
+        horizon_s: int = HORIZON_S,
+        stride_s: int = STRIDE_S,
     ) -> Windows:
-        """Training windows between two rows, warm seasons counted less."""
+        """Windows between two rows, as long as a forecast to judge by; warm seasons counted less."""
         inputs, valid = training_inputs(
             self.history,
             parameters.input_names,
@@ -86,8 +107,8 @@ class Task:
             self.history,
             inputs,
             valid,
-            horizon_s=HORIZON_S,
-            stride_s=STRIDE_S,
+            horizon_s=horizon_s,
+            stride_s=stride_s,
             skip_s=int(min(SPIN_UP_S, 0.1 * steps * self.history.step_s)),
             usable=self.usable,
             first_origin=first_origin,
@@ -99,7 +120,7 @@ class Task:
 
     @property
     def horizon_steps(self) -> int:
-        """Length of a free run in training steps."""
+        """Length of a forecast in training steps."""
         return round(HORIZON_S / self.history.step_s)
 
 

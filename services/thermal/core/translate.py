@@ -27,6 +27,10 @@ from services.thermal.core.parametrise import HARMONICS, RoomPrior, coupling_key
 Array = NDArray[np.float64]
 
 DEFAULT_LAG_S = 900.0
+UNSEEN_SHARE = 0.25
+"""Prior of what a room gives to places of constant temperature that nobody measures (ground, cellar, a
+neighbour's flat), over its loss to outside: a quarter, as of a floor on the ground in an insulated house.
+Without it the rooms' own decay has to be explained by the neighbours and a slower store."""
 
 
 def nearest_plane(azimuth_deg: float, tilt_deg: float) -> str:
@@ -40,8 +44,9 @@ def nearest_plane(azimuth_deg: float, tilt_deg: float) -> str:
     return max(PLANES, key=lambda name: float(normal(*PLANES[name]) @ target))
 
 
-def room_prior(room: RoomModel, sd_factor: float = 1.0) -> RoomPrior:
-    """Prior of a room's parameters, centred on a model of it."""
+def room_prior(room: RoomModel, sd_factor: float = 1.0, unseen: bool = True) -> RoomPrior:
+    """Prior of a room's parameters, centred on a model of it; `unseen` lets it lose heat to places of
+    constant temperature of which the model does not know."""
     aperture: dict[str, float] = {}
     for window in room.solar_apertures:
         plane = nearest_plane(window.azimuth_deg, window.tilt_deg)
@@ -55,7 +60,8 @@ def room_prior(room: RoomModel, sd_factor: float = 1.0) -> RoomPrior:
         air_outside_w_per_k=max(room.air_outside_w_per_k, 0.5),
         mass_outside_w_per_k=max(room.mass_outside_w_per_k, 0.5),
         air_mass_w_per_k=room.air_mass_w_per_k or room.air_capacity_j_per_k / 3600.0,
-        ground_w_per_k=room.ground_w_per_k,
+        ground_w_per_k=room.ground_w_per_k
+        or float(unseen) * UNSEEN_SHARE * (room.air_outside_w_per_k + room.mass_outside_w_per_k),
         emitter_lag_s=room.emitter_lag_s or DEFAULT_LAG_S,
         aperture_m2=aperture,
         gain_w=float(gains.mean()),

@@ -1,7 +1,7 @@
 """Standard errors of the identified parameters.
 
 Gauss-Newton Hessian of the windowed loss plus the prior's precision, and a sandwich estimate in
-which all errors of one day's run form a cluster, because errors along a run are correlated
+which all errors of one day form a cluster, because errors along a day are correlated
 (K.-Y. Liang and S. Zeger, Biometrika 73(1), 1986).
 """
 
@@ -18,21 +18,17 @@ from services.thermal.core.objective import Windows, errors_only
 Array = NDArray[np.float64]
 
 IDENTIFIED_RATIO = 0.7
-LEADS_PER_RUN = 12
+LEADS_PER_RUN = 2
 DIFFERENCE = 1e-3
-MOST_RUNS = 120
+MOST_RUNS = 1000
 
 
 def posterior(fit: Fit, windows: Windows) -> tuple[Array, Array]:
     """Posterior standard deviation of theta, and its ratio to the prior's (1: nothing learnt)."""
     set_disturbance_time(fit.parameters, fit.disturbance_time_s)
-    per_day = max(1, round(86400.0 / windows.step_s))
-    keep = [0]
-    for k, origin in enumerate(windows.origins):
-        if origin - windows.origins[keep[-1]] >= per_day:
-            keep.append(k)
-    keep = keep[:: max(1, len(keep) // MOST_RUNS)]
+    keep = slice(None, None, max(1, -(-len(windows.origins) // MOST_RUNS)))
     thin = replace(windows, origins=windows.origins[keep], weights=windows.weights[keep])
+    _, day = np.unique(thin.origins * windows.step_s // 86400, return_inverse=True)
     leads = np.unique(np.linspace(0, thin.horizon - 1, LEADS_PER_RUN).astype(int))
 
     def errors(theta: Array) -> Array:
@@ -57,7 +53,9 @@ def posterior(fit: Fit, windows: Windows) -> tuple[Array, Array]:
     flat = jacobian.reshape(count, -1)
     precision = np.diag(1.0 / fit.parameters.prior_sd**2)
     hessian = (flat * curvature.ravel()) @ flat.T + precision
-    scores = np.einsum("plor,lor->po", jacobian, slope)
+    by_run = np.einsum("plor,lor->po", jacobian, slope)
+    scores = np.zeros((count, int(day.max()) + 1))
+    np.add.at(scores.T, day, by_run.T)
     scores = scores - scores.mean(axis=1, keepdims=True)
     inverse = np.linalg.pinv(hessian, hermitian=True)
     covariance = inverse @ (scores @ scores.T + precision) @ inverse

@@ -81,8 +81,14 @@ def simulate(
     seed: int = 1,
     noise_c: float = 0.05,
     heating: bool = True,
+    steady: bool = False,
+    disturbance_w: float = 0.0,
 ) -> History:
-    """Run the model under thermostats whose set-points jump at random; return what is recorded."""
+    """Run the model under thermostats and return what is recorded.
+
+    Their set-points jump at random, or stay where they began if `steady`. Unmeasured heat of standard
+    deviation `disturbance_w` and six hours of memory comes into every room's air.
+    """
     rng = np.random.default_rng(seed)
     steps = days * 86400 // step_s
     epoch_s = START + step_s * np.arange(steps, dtype=np.int64)
@@ -99,9 +105,10 @@ def simulate(
     temperatures = np.empty((steps, rooms))
     heat = np.zeros((steps, rooms))
     setpoint = np.full(rooms, 20.0)
+    unknown_w, kept = np.zeros(rooms), float(np.exp(-step_s / (6 * 3600)))
     middle = 0.5 * (outside + np.append(outside[1:], outside[-1]))
     for t in range(steps):
-        if t % (6 * 3600 // step_s) == 0:
+        if t % (6 * 3600 // step_s) == 0 and not (steady and t):
             setpoint = rng.uniform(18.0, 23.0, rooms)
         temperatures[t] = state[layout.air]
         if heating:
@@ -113,6 +120,10 @@ def simulate(
         vector = np.concatenate(
             [[middle[t], model.ground_temperature_c], emitted, air_gain[t], mass_gain[t]]
         )
+        if disturbance_w:
+            unknown_w *= kept
+            unknown_w += disturbance_w * np.sqrt(1.0 - kept**2) * rng.standard_normal(rooms)
+            vector[2 + rooms : 2 + 2 * rooms] += unknown_w
         state = dynamics.A @ state + dynamics.B @ vector
     noisy = temperatures + rng.normal(0.0, noise_c, temperatures.shape)
     return History(

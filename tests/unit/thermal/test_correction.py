@@ -9,7 +9,14 @@ import pytest
 
 from contracts.thermal_model import HouseModel
 from services.thermal.core.backtest import Backtest, backtest
-from services.thermal.core.correction import Correction, correct, lead_grid, learn, look_back
+from services.thermal.core.correction import (
+    Correction,
+    correct,
+    independent_errors,
+    lead_grid,
+    learn,
+    look_back,
+)
 from services.thermal.core.drive import drive_of
 from services.thermal.core.features import (
     Cases,
@@ -176,3 +183,8 @@ def test_a_history_shorter_than_the_weather_mean_keeps_its_length(history: Histo
     assert season_weights(short).shape == (3 * DAY,)
     correction = learn(wrong_house(), short, np.isfinite(short.temperature_c), 3600)
     assert correction.lead_rows == (4,)
+
+
+def test_errors_of_long_runs_are_independent_before_the_runs_are_over() -> None:
+    assert independent_errors(14.0, 3600.0) == 14 * 24
+    assert independent_errors(14.0, 24 * 3600.0) == 14 * 4

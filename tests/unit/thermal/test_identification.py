@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from bench.thermal.recovery import model_time_constant_s
 from contracts.thermal_model import HouseModel, content_hash
 from services.thermal.core.adapt import adapt, structure_of
 from services.thermal.core.fit import default_noise
@@ -19,6 +20,8 @@ from services.thermal.core.objective import (
 from services.thermal.core.parametrise import RoomPrior, RoomStructure, build
 from services.thermal.core.prior import RoomFacts, prior_model
 from services.thermal.core.screen import screen
+from services.thermal.core.structure import CANDIDATES, candidate
+from services.thermal.core.task import HORIZON_S, LESSON_S, Task
 from tests.unit.thermal.house import LATITUDE, LONGITUDE, simulate, true_house
 
 PLAIN = {f"room{i}": RoomStructure(f"room{i}") for i in range(3)}
@@ -105,6 +108,58 @@ def test_recovers_couplings_and_time_constants(learnt: Identification) -> None:
         assert room.mass_capacity_j_per_k == pytest.approx(right.mass_capacity_j_per_k, rel=0.2)
     for coupling in learnt.model.couplings:
         assert coupling.conductance_w_per_k == pytest.approx(25.0, rel=0.2)
+
+
+def test_a_thermostat_that_answers_to_people_does_not_make_the_heater_look_slow() -> None:
+    """Heat that comes because people left is no measure of what the heater does."""
+    truth = true_house()
+    history = simulate(truth, days=14, seed=3, steady=True, disturbance_w=50.0)
+    found = identify(history, facts(), structures=PLAIN).model
+    for coupling in found.couplings:
+        assert coupling.conductance_w_per_k == pytest.approx(25.0, rel=0.2)
+    ratios = [
+        model_time_constant_s(found, i) / model_time_constant_s(truth, i) for i in range(3)
+    ]
+    assert np.median(ratios) < 1.6  # 2.3 when fitted to free runs of 24 h
+
+
+def test_what_the_site_file_tells_of_a_heater_is_no_matter_of_choice() -> None:
+    """Known power: no heating curve may take its scale. In the floor: its heat goes there, too."""
+    plain = facts().rooms[0]
+    rated = plain.model_copy(update={"heater_power_w": 1000.0})
+    floor = plain.model_copy(update={"heat_to_mass_fraction": 0.85})
+    curve = CANDIDATES["two nodes, heating curve"]
+    assert candidate(curve, plain, True, False).hydronic
+    assert not candidate(curve, rated, True, False).hydronic
+    assert not candidate(CANDIDATES["two nodes"], plain, True, False).floor_heating
+    assert candidate(CANDIDATES["two nodes"], floor, True, False).floor_heating
+    assert not candidate(CANDIDATES["one node"], floor, True, False).floor_heating
+    assert not candidate(CANDIDATES["two nodes"], floor, False, False).floor_heating
+
+
+def test_structures_that_come_to_the_same_are_fitted_once() -> None:
+    rated = facts().model_copy(
+        update={
+            "rooms": tuple(
+                room.model_copy(update={"heater_power_w": 1000.0}) for room in facts().rooms
+            )
+        }
+    )
+    curves = {"two nodes": {}, "two nodes, heating curve": {"hydronic": True}}
+    found = identify(simulate(true_house(), days=7), rated, candidates=curves)
+    assert set(found.structure_loss["room0"]) == {"two nodes"}
+
+
+def test_heat_lost_to_a_cellar_that_nobody_measures_is_found() -> None:
+    truth = true_house()
+    rooms = tuple(room.model_copy(update={"ground_w_per_k": 10.0}) for room in truth.rooms)
+    deep = truth.model_copy(update={"rooms": rooms})
+    found = identify(simulate(deep, days=14), facts(), structures=PLAIN).model
+    for room, right in zip(found.rooms, rooms, strict=True):
+        loss, true_loss = (
+            r.air_outside_w_per_k + r.mass_outside_w_per_k + r.ground_w_per_k for r in (room, right)
+        )
+        assert loss == pytest.approx(true_loss, rel=0.2)
 
 
 def test_standard_errors_are_of_the_right_size(learnt: Identification) -> None:
@@ -244,3 +299,31 @@ def test_adaptation_follows_a_changed_house_and_names_its_parent(learnt: Identif
 def test_adaptation_leaves_a_good_model_alone(learnt: Identification) -> None:
     result = adapt(simulate(true_house(), days=10, seed=9), learnt.model)
     assert result.model is learnt.model or result.loss_after < result.loss_before
+
+
+def test_whole_days_teach_where_the_series_is_not_the_heat_of_the_hour(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Behind a heating curve the structure is chosen and the house learnt from whole days."""
+    chosen_on: list[int] = []
+    learnt_on: list[int] = []
+    plant: dict[str, bool] = {}
+
+    def choose(
+        task: Task, split: int, candidates: object
+    ) -> tuple[list[RoomStructure], dict[str, dict[str, float]], int]:
+        chosen_on.append(task.lesson_s)
+        return [RoomStructure(room, **plant) for room in task.history.rooms], {}, 0
+
+    def lessons(task: Task, parameters: object, last_origin: int | None = None) -> None:
+        learnt_on.append(task.lesson_s)
+        raise StopIteration
+
+    monkeypatch.setattr("services.thermal.core.identify.choose_structures", choose)
+    monkeypatch.setattr(Task, "lessons", lessons)
+    for behind_a_curve in (False, True):
+        plant["hydronic"] = behind_a_curve
+        with pytest.raises(StopIteration):
+            identify(simulate(true_house(), days=4), facts())
+    assert chosen_on == [LESSON_S, LESSON_S, HORIZON_S]
+    assert learnt_on == [LESSON_S, HORIZON_S]
