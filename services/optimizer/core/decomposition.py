@@ -24,6 +24,9 @@ Floats = NDArray[np.float64]
 COARSE, FINE, CERTAIN = 1e-2, 2e-3, 5e-5
 """Gap of a room's schedule: coarse while the prices still move far, close for the certificate."""
 
+USUAL_STEPS = 192
+"""With more steps a room's gap costs more, so that all gaps are wider in proportion."""
+
 COARSE_STOP = 5e-3
 FINE_STOP = 5e-4
 """Relative distance of the master's LP and the best priced value at which a phase ends."""
@@ -57,8 +60,10 @@ class _Decomposition(Generation):
     def __init__(self, house: House, warm: WarmColumns | None) -> None:
         steps = relay_steps(house)
         scratch = Scratch()
+        self.wider = max(1.0, steps / USUAL_STEPS)
         super().__init__(
-            house, [RoomPricer(house, r.index, steps, scratch) for r in house.rooms], COARSE
+            house, [RoomPricer(house, r.index, steps, scratch) for r in house.rooms],
+            COARSE * self.wider,
         )
         self.warm = warm
         self.starts: list[list[int | None]] = []
@@ -77,8 +82,9 @@ class _Decomposition(Generation):
         else:
             self.generate(prices, rounds, COARSE_STOP)
             # coarse values are no match for fine ones: only the prices go on
-            self.effort, prices = FINE, Stabilised(prices.duals)
-            self.generate(prices, min(rounds, PATIENCE) - done.rounds, FINE_STOP)
+            self.effort, prices = FINE * self.wider, Stabilised(prices.duals)
+            stop = min(FINE_STOP * self.wider, LATE_STOP)
+            self.generate(prices, min(rounds, PATIENCE) - done.rounds, stop)
             self.generate(prices, rounds - done.rounds, LATE_STOP)
         slack = self._certify(prices.best_duals)
         picked, objective = self.choose(self.starts)
@@ -149,7 +155,8 @@ class _Decomposition(Generation):
         for pricer, guess in zip(self.pricers, self.best_columns(prices), strict=True):
             room = pricer.room.index
             column, cost, lower = pricer.certify(
-                prices.on_cost_eur[room], prices.end_slope_eur_per_k[room], guess, CERTAIN
+                prices.on_cost_eur[room], prices.end_slope_eur_per_k[room], guess,
+                CERTAIN * self.wider,
             )
             self.master.add(room, column)
             bound += lower
