@@ -52,8 +52,8 @@ def adapt(history: History, model: HouseModel) -> Adaptation:
     model names its parent by hash, so that promoting the parent undoes it.
     """
     task, findings = prepare(history, model, pairs_known=True)
-    task = replace(task, sd_factor=SD_FACTOR)
     structures = [structure_of(room) for room in model.rooms]
+    task = replace(task, sd_factor=SD_FACTOR).taught(structures)
     parameters = task.parameters(structures)
     parameters.low = np.maximum(
         parameters.low, parameters.prior_mean - BOUND_SIGMAS * parameters.prior_sd

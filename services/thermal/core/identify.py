@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -87,13 +87,13 @@ def identify(
     losses: dict[str, dict[str, float]] = {}
     if structures is None:
         chosen, losses, evaluations = choose_structures(task, split, candidates)
-        if any(room.hydronic for room in chosen):
-            # a valve does not say its heat from hour to hour: only whole days teach what it brings
-            task = replace(task, lesson_s=HORIZON_S)
+        task = task.taught(chosen)
+        if task.lesson_s == HORIZON_S:
             chosen, losses, more = choose_structures(task, split, candidates)
             evaluations += more
     else:
         chosen = [structures[name] for name in prior.room_names]
+        task = task.taught(chosen)
     parameters = task.parameters(chosen)
     first = fit_house(
         parameters,

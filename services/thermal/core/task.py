@@ -78,6 +78,12 @@ class Task:
             coupling_sd=2.0 * self.sd_factor,
         )
 
+    def taught(self, structures: Sequence[RoomStructure]) -> Task:
+        """The same, learnt from whole days behind a heating curve: a valve does not say its heat from
+        hour to hour."""
+        behind = any(structure.hydronic for structure in structures)
+        return replace(self, lesson_s=HORIZON_S if behind else LESSON_S)
+
     def lessons(self, parameters: ParameterSet, last_origin: int | None = None) -> Windows:
         """Windows of `lesson_s` to fit on, up to a row; warm seasons counted less."""
         stride_s = LESSON_STRIDE_S if self.lesson_s == LESSON_S else STRIDE_S

@@ -326,4 +326,7 @@ def test_whole_days_teach_where_the_series_is_not_the_heat_of_the_hour(
         with pytest.raises(StopIteration):
             identify(simulate(true_house(), days=4), facts())
     assert chosen_on == [LESSON_S, LESSON_S, HORIZON_S]
-    assert learnt_on == [LESSON_S, HORIZON_S]
+    given = {room.name: RoomStructure(room.name, hydronic=True) for room in facts().rooms}
+    with pytest.raises(StopIteration):
+        identify(simulate(true_house(), days=4), facts(), structures=given)
+    assert learnt_on == [LESSON_S, HORIZON_S, HORIZON_S]
