@@ -302,6 +302,7 @@ def make_windows(
     lost = np.vstack([np.zeros((1, seen.shape[1])), np.cumsum(~(heard & valid[:, None]), axis=0)])
     day = max(1, round(86400 / history.step_s))
     settled = lost[origins + 1] - lost[np.maximum(origins + 1 - day, 0)] <= MOST_LOST * day
-    settled |= ~settled.any(axis=0)  # a room that is never followed for long counts as it is
+    # a room that is never followed for a day counts as it is
+    settled |= ~settled[origins >= day].any(axis=0)
     weights = (heard[origins] & settled).astype(float)
     return Windows(history.step_s, inputs, measured, origins, weights, horizon, valid)

@@ -8,7 +8,7 @@ import pytest
 from pvlib import irradiance, solarposition
 
 from services.thermal.core.filter import Innovation, RoomEstimate
-from services.thermal.core.history import fill_short_gaps
+from services.thermal.core.history import fill_short_gaps, make_windows
 from services.thermal.core.solar import local_hour, plane_irradiance, split_ghi, sun_path
 from services.thermal.core.windows import WindowState, watch_windows
 from services.thermal.history_csv import clock_notes, read_history, regularise
@@ -110,6 +110,25 @@ def test_regularise_averages_rows_that_share_a_place() -> None:
     assert step == 300
     np.testing.assert_array_equal(epoch, [0, 300, 600, 900])
     np.testing.assert_array_equal(table[:, 0], [1.0, 3.0, np.nan, 5.0])
+
+
+def test_nothing_is_learnt_of_a_room_until_it_has_been_followed_after_a_gap() -> None:
+    """Three quarters of a day after two days without it; the other room, and one that is heard only
+    now and then, count as before."""
+    history = simulate(true_house(), days=8)
+    step = history.step_s
+    day = 86400 // step
+    history.temperature_c[2 * day : 4 * day, 0] = np.nan
+    history.temperature_c[np.arange(len(history.epoch_s)) % day > 4 * 3600 // step, 2] = np.nan
+    valid = np.ones(len(history.epoch_s), dtype=bool)
+    windows = make_windows(
+        history, np.zeros((len(valid), 1)), valid, horizon_s=3600, stride_s=step, skip_s=0
+    )
+    assert (windows.weights[:, 1] == 1.0).all()
+    first = int(windows.origins[(windows.origins >= 4 * day) & (windows.weights[:, 0] > 0)][0])
+    assert 0.7 * day <= first - 4 * day <= 0.8 * day
+    assert (windows.weights[windows.origins >= first, 0] == 1.0).all()
+    assert 0.1 < windows.weights[:, 2].mean() < 0.4
 
 
 def test_only_short_gaps_are_filled() -> None:
