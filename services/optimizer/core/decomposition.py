@@ -28,7 +28,7 @@ USUAL_STEPS = 192
 """With more steps a room's gap costs more, so that all gaps are wider in proportion."""
 
 COARSE_STOP = 5e-3
-FINE_STOP = 5e-4
+FINE_STOP = 3e-4
 """Relative distance of the master's LP and the best priced value at which a phase ends."""
 
 PATIENCE, LATE_STOP = 12, 1e-3
@@ -84,8 +84,8 @@ class _Decomposition(Generation):
             # coarse values are no match for fine ones: only the prices go on
             self.effort, prices = FINE * self.wider, Stabilised(prices.duals)
             stop = min(FINE_STOP * self.wider, LATE_STOP)
-            self.generate(prices, min(rounds, PATIENCE) - done.rounds, stop)
-            self.generate(prices, rounds - done.rounds, LATE_STOP)
+            if not self.generate(prices, min(rounds, PATIENCE) - done.rounds, stop):
+                self.generate(prices, rounds - done.rounds, LATE_STOP)
         slack = self._certify(prices.best_duals)
         picked, objective = self.choose(self.starts)
         if done.warm_columns == len(self.pricers):

@@ -133,9 +133,10 @@ class Generation:
             for room, columns in enumerate(self.master.columns)
         ]
 
-    def generate(self, prices: Stabilised, rounds: int, stop: float) -> None:
+    def generate(self, prices: Stabilised, rounds: int, stop: float) -> bool:
         """Ask all rooms until the master's LP and the best priced value are `stop` apart (relative),
-        nothing new comes, or the rounds are used up."""
+        nothing new comes (True), or the rounds are used up (False)."""
+        self.master.scarcity = prices.best_duals
         for _ in range(rounds):
             asked = self.master.prices(prices.duals, np.zeros(len(self.pricers)))
             value, fresh = self.master.base.dual_bound(prices.duals), 0
@@ -144,13 +145,14 @@ class Generation:
                 value += cost
                 fresh += int(new)
             prices.heard(value)
+            self.master.scarcity = prices.best_duals
             solution, _, _ = self.master.solve()
             self.done.rounds += 1
             self.done.lp_solves += 1
             prices.move(solution.duals[: self.master.base.rows])
             if solution.objective - prices.best < stop * abs(solution.objective) or fresh == 0:
-                break
-        self.master.scarcity = prices.best_duals
+                return True
+        return False
 
     def price_one(self, room: int, prices: Prices) -> bool:
         """Ask one room; whether its schedule is new."""
