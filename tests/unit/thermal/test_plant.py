@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from contracts.thermal_model import COLD_SUFFIX, Coupling, HeatShare, HouseModel
+from services.thermal.core import structure
 from services.thermal.core.gains import HEATING_BASE_C, SOME_ON, cold_factor
 from services.thermal.core.history import with_some_on
 from services.thermal.core.identify import default_prior, identify
+from services.thermal.core.parametrise import ParameterSet
 from services.thermal.core.structure import CANDIDATES, _same_plant
+from services.thermal.core.task import prepare
 from tests.unit.thermal.house import LATITUDE, LONGITUDE, simulate, true_room
 
 CURVE, PLAIN = "two nodes, heating curve", "two nodes"
@@ -78,3 +82,24 @@ def test_what_the_plant_brings_to_a_hall_without_a_valve_is_found() -> None:
 
     assert cold.max() > 0.5
     assert per_kelvin(found) == pytest.approx(per_kelvin(house), rel=0.4)
+
+
+def test_no_room_is_given_another_plant_than_the_house(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Room b alone would be predicted a little better without the curve; the house is far better with."""
+    history = with_some_on(simulate(plant_house(), days=6))
+    task, _ = prepare(history, default_prior(history.rooms, LATITUDE, LONGITUDE, "UTC"), False)
+    behind: list[bool] = []
+
+    def fitted(parameters: ParameterSet, *_: object, **__: object) -> SimpleNamespace:
+        behind.append(any(room.hydronic for room in parameters.structures))
+        return SimpleNamespace(evaluations=1, theta=None, gain=None)
+
+    def loss(_: object) -> np.ndarray:
+        return np.array([0.1, 1.0, 0.1]) if behind[-1] else np.array([1.0, 0.8, 1.0])
+
+    monkeypatch.setattr(structure, "fit_house", fitted)
+    monkeypatch.setattr(structure, "errors_only", lambda *_: (None, None))
+    monkeypatch.setattr(structure, "judged_loss", loss)
+    chosen, _, _ = structure.choose_structures(task, len(task.history.epoch_s) // 2)
+    assert set(behind) == {False, True}
+    assert [room.hydronic for room in chosen] == [True, True, True]

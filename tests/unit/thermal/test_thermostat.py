@@ -131,3 +131,13 @@ def test_what_is_held_counts_most_where_days_are_few() -> None:
     equal, weight = np.ones((50, len(MEMBERS))) * np.linspace(-1.0, 1.0, 50)[:, None], np.ones(50)
     found = stack(equal, weight, 0.01, 86400, UNDER_THERMOSTATS)
     assert found[MEMBERS.index("thermostat")] > 0.8
+
+
+def test_a_thermostat_is_at_work_when_all_of_the_half_hour_says_so() -> None:
+    heat = np.array([0.0, 400.0, 1000.0, 400.0, 500.0, 0.0])
+    epoch_s = START + 900 * np.arange(len(heat))
+    history = History(
+        epoch_s, 900, ("a",), np.full((len(heat), 1), 20.0), np.zeros(len(heat)), {"heat_a": heat}
+    )
+    found, _ = Thermostats((), (), (1000.0,), "UTC").at_work(history)
+    assert found[:, 0].tolist() == [False, False, False, False, False, True, False]
