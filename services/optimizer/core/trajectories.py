@@ -8,16 +8,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from services.optimizer.core.compiled import compiled
 from services.optimizer.core.house import House, RoomArrays
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@compiled
 def simulate_room(
     relay: Ints, transition: Floats, heat: Floats, drift: Floats, start: Floats
 ) -> Floats:
@@ -36,7 +36,7 @@ def simulate_room(
     return out
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@compiled
 def simulate_house(
     relays: Floats,
     transition: Floats,

@@ -106,11 +106,11 @@ def test_a_wrong_corridor_cannot_break_the_bound(
     kept: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Living temperatures cut at random: the best schedules leave through the coarse values."""
-    real = one_node_price._OneNodeSearch.search_labels
+    real = one_node_price._OneNodeSearch._living
     rng = np.random.default_rng(0)
 
-    def cut(self, level, ceiling):
-        low, high = real(self, level, ceiling)
+    def cut(self, level):
+        low, high = real(self, level)
         share = rng.uniform(kept - 1.0, 2.0 - kept, (2, *low.shape))
         with np.errstate(invalid="ignore"):  # where nothing lives
             return tuple(np.sort(low + (high - low) * share, axis=0))
@@ -119,7 +119,7 @@ def test_a_wrong_corridor_cannot_break_the_bound(
         room, price = one_node_room(seed)
         good = price_room(room, price, gap_fraction=1e-5)
         with monkeypatch.context() as patch:
-            patch.setattr(one_node_price._OneNodeSearch, "search_labels", cut)
+            patch.setattr(one_node_price._OneNodeSearch, "_living", cut)
             priced = price_room(room, price, gap_fraction=1e-5)
         assert priced.lower_bound_eur <= good.cost_eur
         assert priced.cost_eur >= good.lower_bound_eur

@@ -7,8 +7,9 @@ Modes: 0 off-free, 1 on-free, then off locked for 1, 2, ... steps, then on locke
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from services.optimizer.core.compiled import compiled
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -16,7 +17,7 @@ Ints = NDArray[np.int64]
 BIG = 1e18
 
 
-@njit(cache=True, fastmath={"contract", "arcp", "nsz"})  # type: ignore[untyped-decorator]
+@compiled
 def stage_floor(
     low: float, high: float, penalty_low: float, penalty_high: float, slope: float,
     left: float, right: float, near_low: float = 0.0, near_high: float = 0.0, reward: float = 0.0,
@@ -40,7 +41,7 @@ def stage_floor(
     return best
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@compiled
 def lower_pass(
     first: float, width: float, count: int, reach_low: Floats, reach_high: Floats,
     decay: Floats, gain: Floats, drift: Floats, on_cost: Floats, switch_cost: float,
@@ -124,7 +125,7 @@ def lower_pass(
                 switch_cost, count)
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@compiled
 def _choose(
     values: Floats, t: int, step_value: Floats, n: int, order: int, hold: Ints, allowed: Ints,
     lock_off: int, lock_on: int, switch_cost: float, count: int,
@@ -171,7 +172,7 @@ def _choose(
                 values[t, on_first + k, i] = forced
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@compiled
 def next_mode(mode: int, lock_off: int) -> int:
     """Mode after a step spent in `mode`: a lock gets shorter, a free mode stays free."""
     if mode < 2:

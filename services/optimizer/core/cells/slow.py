@@ -11,16 +11,16 @@ V(T, z) + tilt T + slow_tilt z is at least the straight line between values k an
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from services.optimizer.core.cells.kernel import BIG, stage_floor
+from services.optimizer.core.compiled import compiled
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@compiled
 def _interval_lines(
     after: Floats, nodes: Floats, left: float, right: float, low: float, high: float,
     at_left: Floats, at_right: Floats, excess: Floats,
@@ -54,7 +54,7 @@ def _interval_lines(
         at_right[j] -= excess[j]
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@compiled
 def _side_minimum(
     after: Floats, nodes: Floats, first: int, last: int, low: float, high: float, out: Floats
 ) -> None:
@@ -72,7 +72,7 @@ def _side_minimum(
                 out[j] = min(out[j], after[n, j])
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@compiled
 def _place(nodes: Floats, first: int, last: int, y: float) -> tuple[int, float]:
     """(cell, share of the way through it) of y among the cells first .. last."""
     k = first
@@ -82,7 +82,7 @@ def _place(nodes: Floats, first: int, last: int, y: float) -> tuple[int, float]:
     return k, min(max(part, 0.0), 1.0)
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@compiled
 def _window_minimum(source: Floats, touch: int, out: Floats) -> None:
     """out[i] = min(source[i .. i + touch - 1]), clipped at the end (doubling)."""
     count = source.size
@@ -97,7 +97,7 @@ def _window_minimum(source: Floats, touch: int, out: Floats) -> None:
         reach += step
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@compiled
 def _limit_rows(after: Floats, nodes: Floats, limit: float) -> None:
     """Lower the lines until none rises by more than `limit` per unit of z in either direction.
 
@@ -113,7 +113,7 @@ def _limit_rows(after: Floats, nodes: Floats, limit: float) -> None:
             after[k, i] = min(after[k, i], after[k + 1, i] + rise)
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@compiled
 def _spread(
     left: Floats, right: Floats, far: float, colder_left: Floats, warmer_left: Floats,
     colder_right: Floats, warmer_right: Floats,
@@ -132,7 +132,7 @@ def _spread(
         colder_right[i], warmer_right[j] = c, d
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@compiled
 def lower_pass(
     first: float, width: float, count: int, reach_low: Floats, reach_high: Floats, nodes: Floats,
     fast: Floats, gain: Floats, drift: Floats, link: Floats,
@@ -246,7 +246,7 @@ def lower_pass(
     return values
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@compiled
 def _edges(
     first: float, width: float, count: int, i: int, reach_low: float, reach_high: float
 ) -> tuple[float, float]:
@@ -259,7 +259,7 @@ def _edges(
     return left, right
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@compiled
 def _choose(
     out: Floats, step_value: Floats, t: int, order: int, hold: Ints, allowed: Ints, lock_off: int,
     lock_on: int, switch_cost: float,

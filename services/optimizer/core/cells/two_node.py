@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from services.optimizer.core.cells.kernel import BIG, next_mode
+from services.optimizer.core.compiled import compiled
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@compiled
 def label_pass(
     first: float, width: float, count: int, bins_per_cell: int,
     transition: Floats, heat: Floats, drift: Floats, on_cost: Floats, switch_cost: float,

@@ -9,13 +9,13 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 
+from ..compiled import compiled
 from .one_node import ROW_AT, ROW_FIRST, ROW_HIGH, ROW_LAST, ROW_LOW, run
 from .room import FloatArray, IntArray
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@compiled
 def greedy(
     begin: int,
     start: float,
@@ -71,7 +71,7 @@ def greedy(
     return total
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@compiled
 def label_pass(
     begin: int,
     start: float,
@@ -167,7 +167,7 @@ def label_pass(
     return best, alive_low, alive_high
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@compiled
 def write_schedule(
     label: int, begin: int, n: int, place: IntArray, parent: IntArray, schedule: IntArray
 ) -> None:
@@ -184,7 +184,7 @@ def write_schedule(
         label = above
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@compiled
 def widen_to_path(
     begin: int,
     relay: int,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 
+from ..compiled import compiled
 from .one_node import (
     DECAY,
     DRIFT,
@@ -23,7 +23,7 @@ from .one_node import (
 from .room import FloatArray, IntArray
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@compiled
 def frame(
     begin: int, start: float, coarse_spacing: float, fixed: IntArray, steps: FloatArray
 ) -> tuple[FloatArray, FloatArray, IntArray, FloatArray, FloatArray]:
@@ -53,7 +53,7 @@ def frame(
     return offset, spacing, doubling, low, high
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@compiled
 def next_nodes(
     begin: int,
     offset: FloatArray,
@@ -100,7 +100,7 @@ def next_nodes(
     return rows, count
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@compiled
 def place_rows(
     begin: int,
     ahead: IntArray,

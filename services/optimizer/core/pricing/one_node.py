@@ -16,8 +16,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 
+from ..compiled import compiled
 from .room import FloatArray, IntArray
 from .shift_grid import (
     add_falling_kink,
@@ -35,7 +35,7 @@ ROW_LOW, ROW_HIGH, ROW_FIRST, ROW_LAST, ROW_AT, ROW_ENDS = range(6)
 LOW_IS_END, HIGH_IS_END = 1, 2  # bits of ROW_ENDS: nothing can be reached beyond that node
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@compiled
 def run(
     t: int, end: int, v: int, temperature: float, steps: FloatArray, terminal: FloatArray
 ) -> tuple[float, float]:
@@ -59,7 +59,7 @@ def run(
     return temperature, cost
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@compiled
 def simulate(
     schedule: IntArray,
     start: float,
@@ -82,7 +82,7 @@ def simulate(
     return total, temperatures
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@compiled
 def lower_pass(
     begin: int,
     ahead: IntArray,
@@ -170,7 +170,7 @@ def lower_pass(
     return work
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@compiled
 def _branch(
     out: FloatArray,
     t: int,

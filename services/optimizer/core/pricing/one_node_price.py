@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from . import labels, layout, one_node, schedules, search
+from . import labels, layout, one_node, schedules
 from .room import FloatArray, IntArray, RoomPriced, RoomPricing, terminal_as_cost
 from .scratch import Scratch
-from .search import Level, Search, checked_price, levels_before_judging
+from .search import Kernels, Level, Search, checked_price, levels_before_judging
 
 COARSE_SPACING_K = 0.05
 """Largest node distance of the first level, which covers everything the room can reach."""
@@ -54,8 +54,11 @@ def price_room(
 class _OneNodeSearch(Search):
     """See Search; the room after the relay's first lock, and the frame of its grids."""
 
+    kernels = Kernels(
+        layout.next_nodes, layout.place_rows, one_node.lower_pass, labels.greedy,
+        labels.label_pass, row_columns=6,
+    )  # fmt: skip
     slack_shares = (0.25, 2.0)
-    prefix_cost: float
 
     def __init__(
         self,
@@ -64,9 +67,8 @@ class _OneNodeSearch(Search):
         guess: IntArray | None,
         scratch: Scratch | None,
     ) -> None:
-        fixed, min_off, min_on = room.relay_fixed, room.min_off_steps, room.min_on_steps
-        relay = int(room.relay_on_at_start)
-        begin = schedules.locked_until(fixed, min_off, min_on, relay, room.steps_in_state_at_start)
+        fixed, relay = room.relay_fixed, int(room.relay_on_at_start)
+        ahead, begin = schedules.allowed_by(room)
         on_cost = price * room.energy_on_kwh
         columns = (
             room.decay, room.gain_on_k, room.gain_on_k, room.drift_k, on_cost,
@@ -75,16 +77,14 @@ class _OneNodeSearch(Search):
         )  # fmt: skip
         self.steps = np.ascontiguousarray(np.stack(columns, axis=1))
         self.terminal = terminal_as_cost(room.terminal_temperature_c, room.terminal_value_eur)
-        self.room, self.fixed = room, fixed
+        self.room = room
         self.switch_cost = float(room.switch_cost_eur)
-        self.relay = relay
         step = 0.5 * float(np.median(np.abs(room.gain_on_k)))
         self.coarse_spacing = min(COARSE_SPACING_K, max(NARROWEST_COARSE_SPACING_K, step))
         self.patience = levels_before_judging(self.coarse_spacing, room.gain_on_k)
         super().__init__(
-            ahead=schedules.transitions(fixed, min_off, min_on), fixed=fixed, relay=relay,
-            begin=begin, on_cost=on_cost, switch_cost=self.switch_cost, guess=guess,
-            scratch=scratch,
+            ahead=ahead, fixed=fixed, relay=relay, begin=begin, on_cost=on_cost,
+            switch_cost=self.switch_cost, guess=guess, scratch=scratch,
         )  # fmt: skip
 
     def lay(self) -> None:
@@ -92,11 +92,11 @@ class _OneNodeSearch(Search):
         self.steps[:, one_node.DRIFT] = room.drift_k + reference * room.gain_on_k
         self.steps[:, one_node.GAIN] = -reference * room.gain_on_k
         self.steps[:, one_node.GAIN + 1] = (1 - reference) * room.gain_on_k
-        self.start_c, self.prefix_cost = one_node.run(
+        self.start, self.prefix_cost = one_node.run(
             0, self.begin, self.relay, room.start_temperature_c, self.steps, self.terminal
         )
         self.offset, self.spacing, self.doubling, self.reach_low, self.reach_high = layout.frame(
-            self.begin, self.start_c, self.coarse_spacing, self.fixed, self.steps
+            self.begin, self.start, self.coarse_spacing, self.fixed, self.steps
         )
         self.common = (self.ahead, self.steps, self.terminal, self.switch_cost, self.offset)
 
@@ -106,59 +106,16 @@ class _OneNodeSearch(Search):
         )
         return float(cost), temperatures
 
-    def first_grid(self) -> tuple[FloatArray, IntArray, int]:
-        everywhere = np.full((self.offset.size, 2), np.inf)
-        rows, count = layout.next_nodes(
-            self.begin, self.offset, self.spacing, self.reach_low, self.reach_high, -everywhere,
-            everywhere, 0, 0, np.empty((0, 2, 6), np.int64),
-        )  # fmt: skip
-        return self.spacing, rows, count
-
-    def next_grid(
-        self, coarse: Level, alive_low: FloatArray, alive_high: FloatArray
-    ) -> tuple[FloatArray, IntArray, int]:
-        halvings = search.HALVINGS
-        spacing = coarse.spacing / (1 << halvings)
-        rows, count = layout.next_nodes(
-            self.begin, self.offset, spacing, self.reach_low, self.reach_high, alive_low,
-            alive_high, search.MARGIN_COARSE_NODES << halvings, halvings, coarse.rows,
-        )  # fmt: skip
-        return spacing, rows, count
-
-    def run_level(self, spacing: FloatArray, rows: IntArray, coarse: Level | None) -> Level:
-        size = layout.place_rows(self.begin, self.ahead, self.steps, spacing, self.doubling, rows)
-        level = Level(spacing, rows, self.values_buffer(size))
-        below = level if coarse is None else coarse
-        self.nodes += one_node.lower_pass(
-            self.begin, *self.common, spacing, self.doubling, rows, level.values, below.rows,
-            below.values, 0 if coarse is None else search.HALVINGS, self.allowance(coarse),
-        )  # fmt: skip
-        found = self.schedule.copy()
-        cost = labels.greedy(
-            self.begin, self.start_c, self.relay, *self.common, spacing, rows, level.values, found
-        )
-        if cost + self.prefix_cost < self.cost:
-            self.offer(found)
-        return level
-
     def root_value(self, level: Level) -> float:
         row = level.rows[self.begin, self.relay]
-        return float(level.values[row[one_node.ROW_AT] - row[one_node.ROW_FIRST]]) + (
-            self.prefix_cost
-        )
+        return float(level.values[row[one_node.ROW_AT] - row[one_node.ROW_FIRST]])
 
-    def search_labels(self, level: Level, ceiling: float) -> tuple[FloatArray, FloatArray]:
-        found = self.schedule.copy()
-        size = level.values.size
-        best, alive_low, alive_high = labels.label_pass(
-            self.begin, self.start_c, self.relay, self.cost - self.prefix_cost,
-            ceiling - self.prefix_cost, *self.common, level.spacing, level.rows, level.values,
-            self.scratch.floats("cost", size), self.scratch.floats("rank", size),
-            self.scratch.floats("temperature", size), self.scratch.integers("parent", size), found,
+    def label_memory(self, size: int) -> tuple[FloatArray | IntArray, ...]:
+        memory = self.scratch
+        return (
+            memory.floats("cost", size), memory.floats("rank", size),
+            memory.floats("temperature", size), memory.integers("parent", size),
         )  # fmt: skip
-        if best + self.prefix_cost < self.cost:
-            self.offer(found)
-        return alive_low, alive_high
 
     def widen(self, alive_low: FloatArray, alive_high: FloatArray) -> None:
         labels.widen_to_path(

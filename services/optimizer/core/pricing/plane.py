@@ -10,13 +10,13 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 
+from ..compiled import compiled
 from .room import FloatArray
 from .shift_grid import continue_straight, refine, shift_lower
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@compiled
 def shift_plane(
     out: FloatArray, window: FloatArray, part0: float, part1: float, add: float
 ) -> None:
@@ -41,7 +41,7 @@ def shift_plane(
         shift_lower(out[j], line, 1, part0, add)
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@compiled
 def refine_plane(
     out: FloatArray,
     source: FloatArray,
@@ -68,7 +68,7 @@ def refine_plane(
                 line[i] = (1.0 - part) * line[i] + part * spare[i]
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@compiled
 def add_oblique_line(out: FloatArray, at_zero: float, slope0: float, slope1: float) -> None:
     """Add ``at_zero + slope0 * i + slope1 * j`` at node (j, i) (exact)."""
     for j in range(out.shape[0]):
@@ -78,7 +78,7 @@ def add_oblique_line(out: FloatArray, at_zero: float, slope0: float, slope1: flo
             line[i] += base + slope0 * i
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@compiled
 def add_oblique_kink(
     out: FloatArray, at_zero: float, slope0: float, slope1: float, price: float
 ) -> None:
@@ -111,7 +111,7 @@ def add_oblique_kink(
                 line[i] -= price * excess / reach
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@compiled
 def _span(base: float, slope: float, size: int) -> tuple[int, int]:
     """A range [low, high) of i that holds every i with base + slope * i > 0."""
     if slope == 0.0:
@@ -122,7 +122,7 @@ def _span(base: float, slope: float, size: int) -> tuple[int, int]:
     return 0, min(size, math.ceil(cross) + 1)
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@compiled
 def _window(base: float, slope: float, reach: float, size: int) -> tuple[int, int]:
     """A range [low, high) of i that holds every i with |base + slope * i| < reach."""
     if slope == 0.0:
@@ -134,7 +134,7 @@ def _window(base: float, slope: float, reach: float, size: int) -> tuple[int, in
     return max(0, math.floor(low)), min(size, math.ceil(high) + 1)
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@compiled
 def continue_plane(plane: FloatArray, inner0: int, across: int, inner1: int, up: int) -> None:
     """Continue the computed nodes of a plane in straight lines to all sides."""
     for j in range(inner1, inner1 + up):
@@ -146,7 +146,7 @@ def continue_plane(plane: FloatArray, inner0: int, across: int, inner1: int, up:
         plane[:, i] = column
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@compiled
 def combine_planes(
     out: FloatArray,
     coarse: FloatArray,

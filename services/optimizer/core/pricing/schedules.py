@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from ..compiled import compiled
 from .room import IntArray, RoomPricing
+from .two_node_room import TwoNodeRoomPricing
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@compiled
 def transitions(fixed: IntArray, min_off: IntArray, min_on: IntArray) -> IntArray:
     """Where a relay that is free to decide at step t in state s gets to: ahead[n, s, v].
 
@@ -35,7 +36,7 @@ def transitions(fixed: IntArray, min_off: IntArray, min_on: IntArray) -> IntArra
     return ahead
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@compiled
 def locked_until(
     fixed: IntArray, min_off: IntArray, min_on: IntArray, relay: int, steps_in_state: int
 ) -> int:
@@ -48,7 +49,7 @@ def locked_until(
     return end
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@compiled
 def obeys(schedule: IntArray, ahead: IntArray, relay: int, until: int) -> bool:
     """Whether a schedule is allowed for a relay that is in state `relay`, locked `until` a step."""
     for t in range(schedule.size):
@@ -68,7 +69,7 @@ def obeys(schedule: IntArray, ahead: IntArray, relay: int, until: int) -> bool:
     return True
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@compiled
 def idle_schedule(fixed: IntArray, relay: int) -> IntArray:
     """Switch only when ordered to: always allowed, so there is always a plan."""
     schedule = np.empty(fixed.size, np.int64)
@@ -79,12 +80,18 @@ def idle_schedule(fixed: IntArray, relay: int) -> IntArray:
     return schedule
 
 
+def allowed_by(room: RoomPricing | TwoNodeRoomPricing) -> tuple[IntArray, int]:
+    """(`transitions` of the room, the step up to which its relay is locked at the start)."""
+    min_off, min_on = np.asarray(room.min_off_steps), np.asarray(room.min_on_steps)
+    relay = int(room.relay_on_at_start)
+    begin = locked_until(room.relay_fixed, min_off, min_on, relay, room.steps_in_state_at_start)
+    return transitions(room.relay_fixed, min_off, min_on), begin
+
+
 def is_feasible(room: RoomPricing, schedule: NDArray[np.integer]) -> bool:
     """Whether a schedule obeys the room's orders and minimum times (see RoomPricing)."""
-    fixed, min_off, min_on = room.relay_fixed, room.min_off_steps, room.min_on_steps
-    relay = int(room.relay_on_at_start)
-    if np.asarray(schedule).shape != fixed.shape:
+    if np.asarray(schedule).shape != room.relay_fixed.shape:
         return False
-    until = locked_until(fixed, min_off, min_on, relay, room.steps_in_state_at_start)
+    ahead, begin = allowed_by(room)
     values = np.asarray(schedule).astype(np.int64)
-    return bool(obeys(values, transitions(fixed, min_off, min_on), relay, until))
+    return bool(obeys(values, ahead, int(room.relay_on_at_start), begin))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -41,8 +42,35 @@ class Level(NamedTuple):
     values: FloatArray
 
 
+class Kernels(NamedTuple):
+    """The compiled passes of one model of a room; they share their arguments."""
+
+    next_nodes: Callable[..., tuple[IntArray, int]]
+    place_rows: Callable[..., int]
+    lower_pass: Callable[..., int]
+    greedy: Callable[..., float]
+    label_pass: Callable[..., tuple[float, FloatArray, FloatArray]]
+    row_columns: int
+
+
 class Search(ABC):
-    """Levels of the grid, the incumbent schedule and the best bound so far."""
+    """Levels of the grid, the incumbent schedule and the best bound so far.
+
+    `lay` sets the frame: start, cost before `begin`, offset, spacing, its doublings, the range that
+    can be reached, and what the passes have in common.
+    """
+
+    kernels: Kernels
+
+    steps: FloatArray
+    start: float | FloatArray
+    prefix_cost: float
+    offset: FloatArray
+    spacing: FloatArray
+    doubling: IntArray
+    reach_low: FloatArray
+    reach_high: FloatArray
+    common: tuple[Any, ...]
 
     slack_shares: tuple[float, ...]
     """Labels above the incumbent by this share of the gap still mark temperatures worth refining;
@@ -67,6 +95,7 @@ class Search(ABC):
         self.ahead = ahead
         self.relay = relay
         self.begin = begin
+        self.fixed = fixed
         self.on_cost = on_cost
         self.scratch = Scratch() if scratch is None else scratch
         self.turnover = 1.0 + float(np.abs(on_cost).sum()) + switch_cost * fixed.size
@@ -94,26 +123,12 @@ class Search(ABC):
         """Exact cost and temperatures of a schedule."""
 
     @abstractmethod
-    def first_grid(self) -> tuple[FloatArray, IntArray, int]:
-        """Spacing, rows and number of nodes of the level that covers everything reachable."""
-
-    @abstractmethod
-    def next_grid(
-        self, coarse: Level, alive_low: FloatArray, alive_high: FloatArray
-    ) -> tuple[FloatArray, IntArray, int]:
-        """The same for the level after `coarse`, around the living temperatures."""
-
-    @abstractmethod
-    def run_level(self, spacing: FloatArray, rows: IntArray, coarse: Level | None) -> Level:
-        """Lower bound pass and greedy schedule."""
-
-    @abstractmethod
     def root_value(self, level: Level) -> float:
-        """Value of the start on a level, EUR, with the cost before `begin`."""
+        """Value of the start on a level, EUR, without the cost before `begin`."""
 
     @abstractmethod
-    def search_labels(self, level: Level, ceiling: float) -> tuple[FloatArray, FloatArray]:
-        """Label pass: offers its best schedule, returns the living temperatures."""
+    def label_memory(self, size: int) -> tuple[FloatArray | IntArray, ...]:
+        """Working memory of a label pass over `size` nodes."""
 
     @abstractmethod
     def widen(self, alive_low: FloatArray, alive_high: FloatArray) -> None:
@@ -125,7 +140,7 @@ class Search(ABC):
             self.bound = self.cost - self._rounding()
             return
         if not self.guessed:
-            spacing, rows, _ = self.first_grid()
+            spacing, rows, _ = self._first_grid()
             self._run(spacing, rows, None)
         for share in self.slack_shares:
             self.slack_share = share
@@ -140,7 +155,7 @@ class Search(ABC):
         temperatures that were judged dead too early, and a wider corridor helps.
         """
         self.depth = 0
-        spacing, rows, count = self.first_grid()
+        spacing, rows, count = self._first_grid()
         if self.nodes > 0 and self.nodes + count > max_nodes:
             return False
         level = self._run(spacing, rows, None)
@@ -153,43 +168,82 @@ class Search(ABC):
             if len(gaps) > FINEST_LEVEL or still:
                 return True
             alive_low, alive_high = self._living(level)
-            spacing, rows, count = self.next_grid(level, alive_low, alive_high)
+            spacing, rows, count = self._next_grid(level, alive_low, alive_high)
             if self.nodes + count > max_nodes:
                 return False
             self.depth += 1
             level = self._run(spacing, rows, level)
             gaps.append(self.cost - self._level_bound(level))
 
+    def _first_grid(self) -> tuple[FloatArray, IntArray, int]:
+        """Spacing, rows and number of nodes of the level that covers everything reachable."""
+        everywhere = np.full((self.offset.shape[0], 2, *self.offset.shape[1:]), np.inf)
+        rows, count = self.kernels.next_nodes(
+            self.begin, self.offset, self.spacing, self.reach_low, self.reach_high, -everywhere,
+            everywhere, 0, 0, np.empty((0, 2, self.kernels.row_columns), np.int64),
+        )  # fmt: skip
+        return self.spacing, rows, count
+
+    def _next_grid(
+        self, coarse: Level, alive_low: FloatArray, alive_high: FloatArray
+    ) -> tuple[FloatArray, IntArray, int]:
+        """The same for the level after `coarse`, around the living temperatures."""
+        spacing = coarse.spacing / (1 << HALVINGS)
+        rows, count = self.kernels.next_nodes(
+            self.begin, self.offset, spacing, self.reach_low, self.reach_high, alive_low,
+            alive_high, MARGIN_COARSE_NODES << HALVINGS, HALVINGS, coarse.rows,
+        )  # fmt: skip
+        return spacing, rows, count
+
     def _run(self, spacing: FloatArray, rows: IntArray, coarse: Level | None) -> Level:
-        level = self.run_level(spacing, rows, coarse)
+        """Lower bound pass and greedy schedule."""
+        size = self.kernels.place_rows(
+            self.begin, self.ahead, self.steps, spacing, self.doubling, rows
+        )
+        # the coarser level's memory stays untouched
+        level = Level(spacing, rows, self.scratch.floats(f"values {self.depth % 2}", size))
+        below = level if coarse is None else coarse
+        self.nodes += self.kernels.lower_pass(
+            self.begin, *self.common, spacing, self.doubling, rows, level.values, below.rows,
+            below.values, 0 if coarse is None else HALVINGS, self._allowance(coarse),
+        )  # fmt: skip
+        found = self.schedule.copy()
+        cost = self.kernels.greedy(
+            self.begin, self.start, self.relay, *self.common, spacing, rows, level.values, found
+        )
+        self._offer(found, cost)
         self.bound = max(self.bound, self._level_bound(level))
         return level
 
     def _living(self, level: Level) -> tuple[FloatArray, FloatArray]:
-        """Temperatures worth refining."""
-        slack = self.slack_share * (self.cost - self._level_bound(level))
-        alive_low, alive_high = self.search_labels(level, self.cost + slack)
+        """Temperatures worth refining, by a label pass that offers its best schedule."""
+        ceiling = self.cost + self.slack_share * (self.cost - self._level_bound(level))
+        found = self.schedule.copy()
+        best, alive_low, alive_high = self.kernels.label_pass(
+            self.begin, self.start, self.relay, self.cost - self.prefix_cost,
+            ceiling - self.prefix_cost, *self.common, level.spacing, level.rows, level.values,
+            *self.label_memory(level.values.size), found,
+        )  # fmt: skip
+        self._offer(found, best)
         self.widen(alive_low, alive_high)
         return alive_low, alive_high
 
-    def allowance(self, coarse: Level | None) -> float:
+    def _allowance(self, coarse: Level | None) -> float:
         """How far a level may fall below the coarser one, EUR (see shift_grid.combine_levels)."""
         if coarse is None:
             return 0.0
         return ALLOWANCE_SHARE * max(0.0, self.cost - self._level_bound(coarse))
 
-    def values_buffer(self, size: int) -> FloatArray:
-        """Memory for a level's values; the coarser level's stays untouched."""
-        return self.scratch.floats(f"values {self.depth % 2}", size)
-
-    def offer(self, schedule: IntArray) -> None:
-        """Take a feasible schedule as incumbent if it is cheaper."""
+    def _offer(self, schedule: IntArray, cost_after_lock: float) -> None:
+        """Take a schedule as incumbent if it is cheaper."""
+        if cost_after_lock + self.prefix_cost >= self.cost:
+            return
         cost, temperatures = self.simulate(schedule)
         if cost < self.cost:
             self.schedule, self.cost, self.temperatures = schedule, cost, temperatures
 
     def _level_bound(self, level: Level) -> float:
-        return self.root_value(level) - self._rounding()
+        return self.root_value(level) + self.prefix_cost - self._rounding()
 
     def _spending(self) -> float:
         """Money that the incumbent moves, EUR: the scale of the gap."""

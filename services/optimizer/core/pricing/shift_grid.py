@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import math
 
-from numba import njit
-
+from ..compiled import compiled
 from .room import FloatArray
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@compiled
 def shift_lower(out: FloatArray, source: FloatArray, first: int, part: float, add: float) -> None:
     """Lower bound of ``f(i) = source(first + i + part) + add`` at the nodes i = 0 .. out.size - 1.
 
@@ -39,7 +38,7 @@ def shift_lower(out: FloatArray, source: FloatArray, first: int, part: float, ad
         out[i] = rest * left + part * right - weight * bend + add
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@compiled
 def add_falling_kink(out: FloatArray, position: float, slope: float) -> None:
     """Add ``slope * max(0, position - i)`` at node i, lowered at the cell that holds the kink."""
     if slope <= 0.0 or position <= 0.0:
@@ -52,7 +51,7 @@ def add_falling_kink(out: FloatArray, position: float, slope: float) -> None:
     _lower_kink_cell(out, cell, position - cell, slope)
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@compiled
 def add_rising_kink(out: FloatArray, position: float, slope: float) -> None:
     """Add ``slope * max(0, i - position)`` at node i, lowered at the cell that holds the kink."""
     count = out.size
@@ -67,7 +66,7 @@ def add_rising_kink(out: FloatArray, position: float, slope: float) -> None:
     _lower_kink_cell(out, cell, position - cell, slope)
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@compiled
 def _lower_kink_cell(out: FloatArray, cell: int, part: float, slope: float) -> None:
     """Take the chord's excess over a convex kink off both ends of its cell."""
     if 0 <= cell < out.size - 1:
@@ -76,14 +75,14 @@ def _lower_kink_cell(out: FloatArray, cell: int, part: float, slope: float) -> N
         out[cell + 1] -= excess
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@compiled
 def add_line(out: FloatArray, at_zero: float, slope: float) -> None:
     """Add ``at_zero + slope * i`` at node i (exact)."""
     for i in range(out.size):
         out[i] += at_zero + slope * i
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@compiled
 def refine(out: FloatArray, source: FloatArray, first: int, halvings: int) -> None:
     """Node values of `source` on a grid 2**halvings times finer, from fine node `first` (exact).
 
@@ -101,14 +100,14 @@ def refine(out: FloatArray, source: FloatArray, first: int, halvings: int) -> No
             out[i] = (1.0 - part) * source[cell] + part * source[cell + 1]
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@compiled
 def minimum_into(out: FloatArray, other: FloatArray) -> None:
     """``out = min(out, other)``: the chord of a minimum lies below both chords."""
     for i in range(out.size):
         out[i] = min(out[i], other[i])
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@compiled
 def continue_straight(row: FloatArray, inner: int, count: int) -> None:
     """Continue the computed nodes row[inner : inner + count] in straight lines to both ends."""
     step = row[inner] - row[inner + 1] if count > 1 else 0.0
@@ -119,7 +118,7 @@ def continue_straight(row: FloatArray, inner: int, count: int) -> None:
         row[i] = row[i - 1] + step
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@compiled
 def combine_levels(
     out: FloatArray, coarse: FloatArray, allowance: float, free_first: bool, free_last: bool
 ) -> None:

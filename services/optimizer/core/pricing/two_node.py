@@ -16,8 +16,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 
+from ..compiled import compiled
 from .plane import (
     add_oblique_kink,
     add_oblique_line,
@@ -36,7 +36,7 @@ LOW0, HIGH0, LOW1, HIGH1, FIRST0, LAST0, FIRST1, LAST1, AT, ENDS = range(10)
 # Bits of ENDS: nothing can be reached beyond the low (1, 4) or high (2, 8) node of axis 0, axis 1.
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@compiled
 def run(
     t: int,
     end: int,
@@ -68,7 +68,7 @@ def run(
     return slow, fast, cost
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@compiled
 def simulate(
     schedule: IntArray,
     start: FloatArray,
@@ -94,7 +94,7 @@ def simulate(
     return total, modes
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@compiled
 def lower_pass(
     begin: int,
     ahead: IntArray,
@@ -202,7 +202,7 @@ def lower_pass(
     return work
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@compiled
 def _branch(
     out: FloatArray,
     t: int,

@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 
+from ..compiled import compiled
 from .labels import write_schedule
 from .room import FloatArray, IntArray
 from .two_node import AT, FIRST0, FIRST1, HIGH0, HIGH1, LAST0, LAST1, LOW0, LOW1, run
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@compiled
 def _look_up(values: FloatArray, row: IntArray, at0: float, at1: float) -> float:
     """Bilinear interpolation of a plane at node coordinates, continued outside."""
     cell0 = min(max(math.floor(at0), row[FIRST0]), row[LAST0] - 1)
@@ -26,7 +26,7 @@ def _look_up(values: FloatArray, row: IntArray, at0: float, at1: float) -> float
     return float((1.0 - part1) * near + part1 * far)
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@compiled
 def greedy(
     begin: int,
     start: FloatArray,
@@ -78,7 +78,7 @@ def greedy(
     return total
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@compiled
 def label_pass(
     begin: int,
     start: FloatArray,
@@ -179,7 +179,7 @@ def label_pass(
     return best, alive_low, alive_high
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@compiled
 def widen_to_path(
     begin: int,
     relay: int,

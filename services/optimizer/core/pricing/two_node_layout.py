@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 
+from ..compiled import compiled
 from .room import FloatArray, IntArray
 from .two_node import AT, DECAY, DRIFT, ENDS, FIRST0, GAIN, HIGH0, LAST0, LOW0
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@compiled
 def frame(
     begin: int, start: FloatArray, coarse_spacing: FloatArray, fixed: IntArray, steps: FloatArray
 ) -> tuple[FloatArray, FloatArray, IntArray, FloatArray, FloatArray]:
@@ -46,7 +46,7 @@ def frame(
     return offset, spacing, doubling, low, high
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@compiled
 def next_nodes(
     begin: int,
     offset: FloatArray,
@@ -92,7 +92,7 @@ def next_nodes(
     return rows, count
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@compiled
 def place_rows(
     begin: int,
     ahead: IntArray,
