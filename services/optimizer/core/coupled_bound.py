@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from services.optimizer.core.cells import slow
 from services.optimizer.core.columns import Column, relay_rules
 from services.optimizer.core.coupled import CoupledPricer, HeatPrices, neighbour_linear
+from services.optimizer.core.crew import Crew
 from services.optimizer.core.house import House, RoomArrays
 from services.optimizer.core.master import Prices
 from services.optimizer.core.pricing import (
@@ -221,7 +222,7 @@ def _start_credit(house: House, prices: HeatPrices, index: int) -> float:
 def coupled_bound(
     house: House, pricers: list[CoupledPricer], site_bound: float, prices: Prices,
     heat: HeatPrices, reach: tuple[list[Floats], list[Floats]], temperatures: Floats,
-    guesses: list[Column],
+    guesses: list[Column], crew: Crew,
 ) -> float | None:
     """Lagrangian bound of the whole house (EUR), or None when a room has no slow mode.
 
@@ -231,20 +232,23 @@ def coupled_bound(
     steps = pricers[0].steps
     linear = neighbour_linear(house, heat, steps)
     around = surroundings(house, heat, reach, temperatures, steps)
-    scratch = Scratch()
-    for pricer in pricers:
+
+    def part(pricer: CoupledPricer, scratch: Scratch) -> float | None:
         index = pricer.room.index
         pricer.linear = np.ascontiguousarray(linear[index])
         on_cost, end_slope = prices.on_cost_eur[index], prices.end_slope_eur_per_k[index]
-        part = lone_bound(house, pricer, on_cost, end_slope, heat, guesses[index], scratch)
-        if part is None:
-            part = room_bound(
-                house, pricer, on_cost, end_slope, heat, reach, temperatures[index], around,
-                CELL_WIDTH_K[pricer.room.nodes],
-            )
-        if part is None:
+        lone = lone_bound(house, pricer, on_cost, end_slope, heat, guesses[index], scratch)
+        if lone is not None:
+            return lone
+        return room_bound(
+            house, pricer, on_cost, end_slope, heat, reach, temperatures[index], around,
+            CELL_WIDTH_K[pricer.room.nodes],
+        )
+
+    for room in crew.each(part, pricers):
+        if room is None:
             return None
-        total += part
+        total += room
     return total
 
 

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from services.optimizer.core.columns import Column, relay_steps
 from services.optimizer.core.coupled import CoupledPricer, HeatPrices
 from services.optimizer.core.coupled_bound import coupled_bound
+from services.optimizer.core.crew import Crew
 from services.optimizer.core.generation import (
     Decomposed,
     Generation,
@@ -51,7 +52,7 @@ class CoupledRun(Generation):
 
     pricers: list[CoupledPricer]
 
-    def __init__(self, house: House, warm: WarmColumns | None = None) -> None:
+    def __init__(self, house: House, crew: Crew, warm: WarmColumns | None = None) -> None:
         self.joint = PaddedHouse.of(house)
         self.relaxation = solve_relaxation(house)
         self.prices = heat_prices(house, self.relaxation)
@@ -65,7 +66,7 @@ class CoupledRun(Generation):
                 )
                 for r in house.rooms
             ],
-            CELL_WIDTH_K,
+            CELL_WIDTH_K, crew,
         )
         self.done.lp_solves = 1
         self.certified = False
@@ -107,7 +108,7 @@ class CoupledRun(Generation):
         prices = self.master.prices(duals, np.zeros(len(self.pricers)))
         bound = coupled_bound(
             self.house, self.pricers, self.master.base.dual_bound(duals), prices, self.prices,
-            self.reach, self._air(), self.best_columns(prices),
+            self.reach, self._air(), self.best_columns(prices), self.crew,
         )
         self.done.priced += len(self.pricers)
         if bound is not None and bound > self.done.bound_eur:

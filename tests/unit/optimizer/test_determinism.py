@@ -18,7 +18,9 @@ from tests.unit.optimizer.small_houses import small_house
 ROOT = Path(__file__).resolve().parents[3]
 BLOCKS = (900,) * 6 + (1800,) * 3 + (3600,) * 2
 PROGRAM = """
-import json
+import json, os
+if os.environ["ONE_CORE"] == "1":
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
 from tests.unit.optimizer.test_determinism import fingerprints
 print(json.dumps(fingerprints()))
 """
@@ -56,11 +58,11 @@ def here():
 @pytest.mark.parametrize(
     "environment",
     [
-        {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1", "PYTHONHASHSEED": "0"},
-        {"OMP_NUM_THREADS": "2", "NUMBA_NUM_THREADS": "2", "PYTHONHASHSEED": "7",
+        {"ONE_CORE": "1", "OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1", "PYTHONHASHSEED": "0"},
+        {"ONE_CORE": "0", "OMP_NUM_THREADS": "2", "NUMBA_NUM_THREADS": "2", "PYTHONHASHSEED": "7",
          "OPENBLAS_NUM_THREADS": "2"},
     ],
-    ids=["one thread", "two threads"],
+    ids=["one core", "two threads"],
 )  # fmt: skip
 def test_another_process_makes_the_same_plans_byte_for_byte(here, environment):
     there = subprocess.run(
