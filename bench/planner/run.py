@@ -4,7 +4,7 @@
     python -m bench.planner.run --out results --only growth --peers highs
     python -m bench.planner.run --peers highs,scip,emhass --emhass-python /path/to/venv/bin/python
 
-Every plan is re-priced by the independent checker. Times are CPU seconds of one thread. Peers get a
+Every plan is re-priced by the independent checker. Times are CPU seconds of all threads. Peers get a
 limit in CPU seconds, because none of them has a useful limit in counts: they know wall time only,
 so it is stretched by how much slower this machine's wall runs than its CPU at that moment
 (`dilation`). EMHASS runs in an environment of its own.
@@ -210,7 +210,7 @@ def growth(peers: list[str], limit_s: float, emhass_python: str) -> list[dict[st
 
 def show(rows: list[dict[str, object]], console: Console) -> None:
     """All rows as one table, the cheapest checked plan of each instance in bold."""
-    table = Table(title="planner and peers: CPU seconds of one thread, plans replayed")
+    table = Table(title="planner and peers: CPU seconds, plans replayed")
     for column in COLUMNS:
         words = column.replace("_", " ")
         table.add_column(words, justify="left" if column in ("instance", "planner", "checked", "certificate")

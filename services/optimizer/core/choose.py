@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -23,15 +23,15 @@ KICKS = (0.3, 3.0)
 """Parts of the limits' prices at which rooms leave scarce hours. On 15 small houses with tight boilers the
 two end 5.1 % above the bound on average, twice the price itself 7.8 %, six other parts 4.6 %."""
 
-Ask = Callable[[Sequence[int], Prices], object]
+PriceRoom = Callable[[int, Prices], bool]
 
 
 def dive(
-    master: Master, ask: Ask, kept: dict[int, int] | None = None
+    master: Master, price_room: PriceRoom, kept: dict[int, int] | None = None
 ) -> tuple[list[int], float, int]:
     """Fix rooms one after another where the LP is surest, pricing the free ones in between.
 
-    `kept` rooms are fixed from the start. `ask(rooms, prices)` may add columns.
+    `kept` rooms are fixed from the start. `price_room(room, prices)` may add a column.
     Returns (picked column per room, objective with all rooms fixed, LPs solved). The site's own
     integers stay relaxed.
     """
@@ -52,11 +52,13 @@ def dive(
             if position < few or weight[room].max() > ALMOST_ONE:
                 picked[room] = int(np.argmax(weight[room]))
         crowded = master.crowded(prices, solution.duals, picked)
-        ask([room for room in order if room not in picked], crowded)
+        for room in order:
+            if room not in picked:
+                price_room(room, crowded)
 
 
 def settle(
-    master: Master, picked: list[int], ask: Ask
+    master: Master, picked: list[int], price_room: PriceRoom
 ) -> tuple[list[int], float, int]:
     """Rooms of full heating groups find their places, from `picked`; returns as `dive`.
 
@@ -67,12 +69,12 @@ def settle(
     scarcity = master.scarcity
     assert scarcity is not None, "columns come first, and prices with them"
     state = _State(picked, solve_fixed(master, dict(enumerate(picked)))[0], 1)
-    best = _turns(master, state, ask)
+    best = _turns(master, state, price_room)
     for part in KICKS:
         state = best
         for room in range(len(picked)):
-            state = _answer(master, state, room, ask, part * scarcity)
-        state = _turns(master, state, ask)
+            state = _answer(master, state, room, price_room, part * scarcity)
+        state = _turns(master, state, price_room)
         if state.solution.objective < best.solution.objective - 1e-7:
             best = state
         best = replace(best, solves=state.solves)
@@ -88,12 +90,12 @@ class _State:
     solves: int
 
 
-def _turns(master: Master, state: _State, ask: Ask) -> _State:
+def _turns(master: Master, state: _State, price_room: PriceRoom) -> _State:
     """Every room in turn takes its best answer where that helps the house, while turns still gain."""
     for _ in range(MOST_TURNS):
         before = state.solution.objective
         for room in range(len(state.picked)):
-            answer = _answer(master, state, room, ask, None)
+            answer = _answer(master, state, room, price_room, None)
             if answer.solution.objective < state.solution.objective - 1e-7:
                 state = answer
             state = replace(state, solves=answer.solves)
@@ -103,13 +105,13 @@ def _turns(master: Master, state: _State, ask: Ask) -> _State:
 
 
 def _answer(
-    master: Master, state: _State, room: int, ask: Ask, scarcity: Floats | None
+    master: Master, state: _State, room: int, price_room: PriceRoom, scarcity: Floats | None
 ) -> _State:
     """The house with one room's best answer to all others (at least at `scarcity` prices)."""
     prices = master.prices(state.solution.duals, np.zeros(len(state.picked)))
     others = {other: pick for other, pick in enumerate(state.picked) if other != room}
     prices = master.crowded(prices, state.solution.duals, others, scarcity)
-    ask([room], prices)
+    price_room(room, prices)
     costs = master.costs_at(room, prices)
     pick = int(np.argmin(costs))
     if costs[pick] > costs[state.picked[room]] - WORTH_ASKING * abs(state.solution.objective):
@@ -119,13 +121,13 @@ def _answer(
 
 
 def refine(
-    master: Master, picked: list[int], objective: float, ask: Ask, groups: int
+    master: Master, picked: list[int], objective: float, price_room: PriceRoom, groups: int
 ) -> tuple[list[int], float, int]:
     """Free every `groups`-th room in turn and dive again among the rest; keep what is cheaper."""
     solves = 0
     for group in range(groups):
         kept = {room: pick for room, pick in enumerate(picked) if room % groups != group}
-        trial, found, count = dive(master, ask, kept)
+        trial, found, count = dive(master, price_room, kept)
         solves += count
         if found < objective - 1e-7:
             picked, objective = trial, found

@@ -37,12 +37,16 @@ def relay_steps(house: House) -> int:
 
 
 class RoomPricer:
-    """Prices the relay schedules of a one-node room without neighbours."""
+    """Prices the relay schedules of a one-node room without neighbours.
 
-    def __init__(self, house: House, index: int, steps: int) -> None:
+    `scratch` is working memory that the rooms of a house share.
+    """
+
+    def __init__(self, house: House, index: int, steps: int, scratch: Scratch) -> None:
         room = house.rooms[index]
         self.room = room
         self.steps = steps
+        self.scratch = scratch
         self.whole = steps == house.steps
         self.dynamics = PaddedRoom.of(room, steps)
         self.churn = (room.churn_cost_on_eur - room.churn_cost_off_eur)[:steps]
@@ -53,24 +57,22 @@ class RoomPricer:
         return is_feasible(self._pricing(0.0), relay)
 
     def search(
-        self, on_cost_eur: Floats, end_slope: Floats, guess: Column | None, gap_fraction: float,
-        scratch: Scratch,
+        self, on_cost_eur: Floats, end_slope: Floats, guess: Column | None, gap_fraction: float
     ) -> tuple[Column, float]:
         """(a schedule within the gap, its priced cost) for the cost of each on-step.
 
         `guess` is a good schedule at these prices, if one is known.
         """
-        column, cost, _ = self.certify(on_cost_eur, end_slope, guess, gap_fraction, scratch)
+        column, cost, _ = self.certify(on_cost_eur, end_slope, guess, gap_fraction)
         return column, cost
 
     def certify(
-        self, on_cost_eur: Floats, end_slope: Floats, guess: Column | None, gap_fraction: float,
-        scratch: Scratch,
+        self, on_cost_eur: Floats, end_slope: Floats, guess: Column | None, gap_fraction: float
     ) -> tuple[Column, float, float]:
         """As `search`, and a true lower bound on any schedule's priced cost."""
         found = price_room(
             self._pricing(float(end_slope[0])), on_cost_eur + self.churn, gap_fraction=gap_fraction,
-            guess=None if guess is None else guess.relay, scratch=scratch,
+            guess=None if guess is None else guess.relay, scratch=self.scratch,
         )
         return (
             self.column(found.schedule.astype(np.int64)),

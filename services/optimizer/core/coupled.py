@@ -16,7 +16,6 @@ from services.optimizer.core.cells import kernel, two_node
 from services.optimizer.core.cells.room import CellRoom
 from services.optimizer.core.columns import Column, Relay, column_cost
 from services.optimizer.core.house import House
-from services.optimizer.core.pricing import Scratch
 from services.optimizer.core.trajectories import PaddedRoom
 
 Floats = NDArray[np.float64]
@@ -102,8 +101,7 @@ class CoupledPricer:
         return self.cells.feasible(relay)
 
     def search(
-        self, on_cost_eur: Floats, end_slope: Floats, guess: Column | None, width_k: float,
-        scratch: Scratch,
+        self, on_cost_eur: Floats, end_slope: Floats, guess: Column | None, width_k: float
     ) -> tuple[Column, float]:
         """(best schedule found, its priced cost) for the cost of each on-step; needs no guess."""
         room, steps, cells, frozen = self.room, self.steps, self.cells, self.frozen
@@ -111,8 +109,7 @@ class CoupledPricer:
         mass_price = np.ascontiguousarray(self.prices.mass[room.index, : steps + 1])
         air_price = np.ascontiguousarray(self.prices.air[room.index, :steps])
         count = int(np.ceil((cells.high - cells.low) / width_k))
-        shape = (steps + 1, 2 + int(cells.locks.sum()), count)
-        values = scratch.floats("guide", int(np.prod(shape))).reshape(shape)
+        values = np.empty((steps + 1, 2 + int(cells.locks.sum()), count))
         comfort = (
             room.low_c[:steps], room.high_c[:steps],
             room.penalty_low_eur_per_k[:steps], room.penalty_high_eur_per_k[:steps],

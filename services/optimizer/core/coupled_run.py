@@ -52,7 +52,7 @@ class CoupledRun(Generation):
 
     pricers: list[CoupledPricer]
 
-    def __init__(self, house: House, crew: Crew, warm: WarmColumns | None = None) -> None:
+    def __init__(self, house: House, warm: WarmColumns | None = None) -> None:
         self.joint = PaddedHouse.of(house)
         self.relaxation = solve_relaxation(house)
         self.prices = heat_prices(house, self.relaxation)
@@ -66,7 +66,7 @@ class CoupledRun(Generation):
                 )
                 for r in house.rooms
             ],
-            CELL_WIDTH_K, crew,
+            CELL_WIDTH_K,
         )
         self.done.lp_solves = 1
         self.certified = False
@@ -106,10 +106,11 @@ class CoupledRun(Generation):
     def _certify(self, duals: Floats) -> None:
         """The better of the relaxation's bound and the Lagrangian bound."""
         prices = self.master.prices(duals, np.zeros(len(self.pricers)))
-        bound = coupled_bound(
-            self.house, self.pricers, self.master.base.dual_bound(duals), prices, self.prices,
-            self.reach, self._air(), self.best_columns(prices), self.crew,
-        )
+        with Crew() as crew:
+            bound = coupled_bound(
+                self.house, self.pricers, self.master.base.dual_bound(duals), prices, self.prices,
+                self.reach, self._air(), self.best_columns(prices), crew,
+            )
         self.done.priced += len(self.pricers)
         if bound is not None and bound > self.done.bound_eur:
             self.done.bound_eur, self.certified = bound, True

@@ -1,7 +1,8 @@
-"""Rooms priced side by side, one to a core.
+"""Rooms bounded side by side, one to a core.
 
 Answers come back in the order of the questions and no answer depends on another, so a plan is the
-same on any number of cores; only the time differs.
+same on any number of cores; only the time differs. It pays where a room takes ten milliseconds or
+more; the interpreter's own share of a one-node room is too large for it.
 """
 
 from __future__ import annotations

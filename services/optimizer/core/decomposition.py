@@ -6,8 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.optimizer.core.choose import solve_fixed
-from services.optimizer.core.columns import Column, RoomPricer, relay_steps
-from services.optimizer.core.crew import Crew
+from services.optimizer.core.columns import RoomPricer, relay_steps
 from services.optimizer.core.generation import (
     Decomposed,
     Generation,
@@ -47,10 +46,10 @@ AGAIN_SHARE, PLACED_ROUNDS = 0.5, 3
 
 
 def decompose(
-    house: House, rounds: int, target_gap: float, crew: Crew, warm: WarmColumns | None = None
+    house: House, rounds: int, target_gap: float, warm: WarmColumns | None = None
 ) -> Decomposed:
     """Generate columns, certify at the best prices seen, choose one schedule per room."""
-    return _Decomposition(house, crew, warm).run(rounds, target_gap)
+    return _Decomposition(house, warm).run(rounds, target_gap)
 
 
 class _Decomposition(Generation):
@@ -58,12 +57,13 @@ class _Decomposition(Generation):
 
     pricers: list[RoomPricer]
 
-    def __init__(self, house: House, crew: Crew, warm: WarmColumns | None) -> None:
+    def __init__(self, house: House, warm: WarmColumns | None) -> None:
         steps = relay_steps(house)
+        scratch = Scratch()
         self.wider = max(1.0, steps / USUAL_STEPS)
         super().__init__(
-            house, [RoomPricer(house, r.index, steps) for r in house.rooms],
-            COARSE * self.wider, crew,
+            house, [RoomPricer(house, r.index, steps, scratch) for r in house.rooms],
+            COARSE * self.wider,
         )
         self.warm = warm
         self.starts: list[list[int | None]] = []
@@ -152,16 +152,12 @@ class _Decomposition(Generation):
         slack = 0.0
         prices = self.master.prices(duals, np.zeros(len(self.pricers)))
         bound = self.master.base.dual_bound(duals) + self.house.problem.grid.fixed_fee_eur
-        guesses = self.best_columns(prices)
-
-        def certify(room: int, scratch: Scratch) -> tuple[Column, float, float]:
-            return self.pricers[room].certify(
-                prices.on_cost_eur[room], prices.end_slope_eur_per_k[room], guesses[room],
-                CERTAIN * self.wider, scratch,
+        for pricer, guess in zip(self.pricers, self.best_columns(prices), strict=True):
+            room = pricer.room.index
+            column, cost, lower = pricer.certify(
+                prices.on_cost_eur[room], prices.end_slope_eur_per_k[room], guess,
+                CERTAIN * self.wider,
             )
-
-        answers = self.crew.each(certify, range(len(self.pricers)))
-        for room, (column, cost, lower) in enumerate(answers):
             self.master.add(room, column)
             bound += lower
             slack += cost - lower

@@ -11,11 +11,9 @@ from numpy.typing import NDArray
 from services.optimizer.core.choose import dive, refine, settle
 from services.optimizer.core.columns import Column, RoomPricer, relay_steps
 from services.optimizer.core.coupled import CoupledPricer
-from services.optimizer.core.crew import Crew
 from services.optimizer.core.house import House
 from services.optimizer.core.lp_rung import Placed, Relaxation
 from services.optimizer.core.master import Master, Prices
-from services.optimizer.core.pricing import Scratch
 
 Floats = NDArray[np.float64]
 
@@ -82,13 +80,12 @@ class Generation:
 
     def __init__(
         self, house: House, pricers: Sequence[RoomPricer] | Sequence[CoupledPricer],
-        effort: float, crew: Crew,
+        effort: float,
     ) -> None:
         self.house = house
         self.steps = relay_steps(house)
         self.master = Master(house, self.steps)
         self.pricers = pricers
-        self.crew = crew
         self.effort = effort
         """How closely a room is searched, in the words of its pricer."""
         self.done = Decomposed()
@@ -107,12 +104,12 @@ class Generation:
     def choose(self, starts: Sequence[list[int | None]]) -> tuple[list[int], float]:
         """One schedule a room by diving, and the objective; with full heating groups the best of what
         the rooms settle on from there and from the whole ones of `starts`."""
-        picked, objective, solves = dive(self.master, self.ask)
+        picked, objective, solves = dive(self.master, self.price_one)
         self.done.lp_solves += solves
         if self.master.site.group_rows:
             whole = [[pick for pick in start if pick is not None] for start in starts]
             for start in [picked, *(w for w in whole if len(w) == len(self.pricers))]:
-                trial, found, solves = settle(self.master, start, self.ask)
+                trial, found, solves = settle(self.master, start, self.price_one)
                 self.done.lp_solves += solves
                 if found < objective:
                     picked, objective = trial, found
@@ -124,7 +121,7 @@ class Generation:
             return picked, objective
         groups = min(len(self.pricers), REFINE_GROUPS)
         picked, objective, solves = refine(
-            self.master, picked, objective, self.ask, groups
+            self.master, picked, objective, self.price_one, groups
         )
         self.done.lp_solves += solves
         return picked, objective
@@ -143,7 +140,8 @@ class Generation:
         for _ in range(rounds):
             asked = self.master.prices(prices.duals, np.zeros(len(self.pricers)))
             value, fresh = self.master.base.dual_bound(prices.duals), 0
-            for cost, new in self.ask(range(len(self.pricers)), asked):
+            for room in range(len(self.pricers)):
+                cost, new = self._ask(room, asked)
                 value += cost
                 fresh += int(new)
             prices.heard(value)
@@ -156,23 +154,18 @@ class Generation:
                 return True
         return False
 
-    def ask(self, rooms: Sequence[int], prices: Prices) -> list[tuple[float, bool]]:
-        """Let rooms search side by side: what the schedule found costs, and whether it is new."""
+    def price_one(self, room: int, prices: Prices) -> bool:
+        """Ask one room; whether its schedule is new."""
+        return self._ask(room, prices)[1]
 
-        def search(room: int, scratch: Scratch) -> tuple[Column, float]:
-            known = self.master.columns[room]
-            guess = known[int(np.argmin(self.master.costs_at(room, prices)))] if known else None
-            return self.pricers[room].search(
-                prices.on_cost_eur[room], prices.end_slope_eur_per_k[room], guess, self.effort,
-                scratch,
-            )
-
-        answers = self.crew.each(search, rooms)
-        self.done.priced += len(answers)
-        return [
-            (cost, self.master.add(room, column))
-            for room, (column, cost) in zip(rooms, answers, strict=True)
-        ]
+    def _ask(self, room: int, prices: Prices) -> tuple[float, bool]:
+        known = self.master.columns[room]
+        guess = known[int(np.argmin(self.master.costs_at(room, prices)))] if known else None
+        column, cost = self.pricers[room].search(
+            prices.on_cost_eur[room], prices.end_slope_eur_per_k[room], guess, self.effort
+        )
+        self.done.priced += 1
+        return cost, self.master.add(room, column)
 
     def read(self, picked: list[int]) -> Floats:
         """Relays (rooms, steps) of one schedule a room; duties behind them from the linear tail."""

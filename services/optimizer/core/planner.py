@@ -10,7 +10,6 @@ from contracts.planning import Plan, PlanningProblem, Rung, WorkDone
 from services.optimizer.core.assemble import make_plan
 from services.optimizer.core.columns import relay_steps
 from services.optimizer.core.coupled_run import CoupledRun
-from services.optimizer.core.crew import Crew
 from services.optimizer.core.decomposition import decompose
 from services.optimizer.core.fallback import rules_plan, shifted_plan
 from services.optimizer.core.generation import WarmColumns
@@ -94,17 +93,16 @@ def _decomposed(
     full = rung == "full"
     rounds = budget.pricing_rounds if full else RESTRICTED_ROUNDS
     aligned = align(house, warm.plan) if warm is not None else None
-    with Crew() as crew:
-        if house.coupled:
-            run = CoupledRun(house, crew, aligned)
-            found = run.run(rounds, budget.corrections if full else 1, certify=full)
-            neighbours = any(room.neighbour_gain for room in house.rooms)
-            certificate = RELAXED
-            if run.certified:
-                certificate = DUALISED if neighbours else TWO_NODE
-        else:
-            target = budget.target_gap if full else np.inf
-            found, certificate = decompose(house, rounds, target, crew, aligned), EXACT
+    if house.coupled:
+        run = CoupledRun(house, aligned)
+        found = run.run(rounds, budget.corrections if full else 1, certify=full)
+        neighbours = any(room.neighbour_gain for room in house.rooms)
+        certificate = RELAXED
+        if run.certified:
+            certificate = DUALISED if neighbours else TWO_NODE
+    else:
+        found = decompose(house, rounds, budget.target_gap if full else np.inf, aligned)
+        certificate = EXACT
     placed = found.placed
     assert placed is not None
     return make_plan(

@@ -17,7 +17,6 @@ from services.optimizer.core.costs import evaluate
 from services.optimizer.core.coupled import HeatPrices, neighbour_linear
 from services.optimizer.core.coupled_bound import slow_mode
 from services.optimizer.core.coupled_run import CoupledRun
-from services.optimizer.core.crew import Crew
 from services.optimizer.core.decisions import read_decisions
 from services.optimizer.core.house import compile_house
 from services.optimizer.core.linear_model import LinearModel
@@ -66,7 +65,7 @@ def test_bound_of_a_room_that_warms_another_but_feels_none(seed):
     data = small_house(300 + seed, rooms=2, steps=8, two_node=True, coupled=True).model_dump()
     data["rooms"][1]["dynamics"]["neighbours"] = ()
     house = compile_house(PlanningProblem.model_validate(data))
-    run = CoupledRun(house, Crew(1))
+    run = CoupledRun(house)
     pricer, heat, gain = run.pricers[1], run.prices, house.rooms[0].neighbour_gain[1]
     heat.air[0] += 0.3  # so that the payments weigh
     linear = neighbour_linear(house, heat, 8)
@@ -102,7 +101,7 @@ def _coupled_room(seed, two_node, wanted):
     house = compile_house(
         small_house(500 + seed, rooms=2, steps=8, two_node=two_node, coupled=True, extras=False)
     )
-    run, rng = CoupledRun(house, Crew(1)), np.random.default_rng(seed)
+    run, rng = CoupledRun(house), np.random.default_rng(seed)
     worth = np.array([room.terminal_value_eur_per_k[-1] for room in house.rooms])
     end = -np.minimum(rng.uniform(0.0, 0.5, 2), worth)
     heat = HeatPrices.adjoint(house, rng.uniform(0.0, 0.2, (2, 8)), end)
@@ -228,7 +227,7 @@ def test_coupling_into_the_duty_steps_is_priced_once(seed):
     data["duty_from_step_s"] = 3600
     problem = PlanningProblem.model_validate(data)
     house = compile_house(problem)
-    run = CoupledRun(house, Crew(1))
+    run = CoupledRun(house)
     linear = neighbour_linear(house, run.prices, run.steps)
     assert linear.shape == (2, 6)
     assert (linear[:, -1] == 0.0).all()  # the master's rows of the first duty step hold it

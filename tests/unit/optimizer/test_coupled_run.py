@@ -7,7 +7,6 @@ import pytest
 
 from bench.planner.instances import make_house, with_boiler
 from services.optimizer.core.coupled_run import CoupledRun
-from services.optimizer.core.crew import Crew
 from services.optimizer.core.generation import Generation
 from services.optimizer.core.house import compile_house
 from services.optimizer.core.lp_rung import place
@@ -22,7 +21,7 @@ STEPS = (900,) * 16 + (3600,) * 16
 def test_the_duties_begin_where_the_house_truly_is(seed, monkeypatch):
     """Frozen neighbours would put the rooms elsewhere, and the duties behind would cost more."""
     problem = make_house(6, STEPS, coupled=True, two_node=True, seed=seed)
-    run = CoupledRun(compile_house(problem), Crew(1))
+    run = CoupledRun(compile_house(problem))
     run._freeze(run.joint.simulate(run.relaxation.duty))
     picked = run.offer(round_relays(run.house, run.relaxation.air_c, 0.8))
     relays = run.read(picked)

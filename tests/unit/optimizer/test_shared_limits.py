@@ -9,7 +9,6 @@ from bench.planner.instances import make_house, with_boiler
 from contracts.planning import PlanningProblem
 from services.optimizer.core.checker import check_plan
 from services.optimizer.core.choose import settle, solve_fixed
-from services.optimizer.core.crew import Crew
 from services.optimizer.core.decomposition import _Decomposition
 from services.optimizer.core.generation import LEAST, MOST, Stabilised
 from services.optimizer.core.house import compile_house
@@ -24,7 +23,7 @@ def boiler_house(capacity_w: float, seed: int, coupled: bool = False, **changes)
 
 def generated(problem: PlanningProblem) -> _Decomposition:
     """The columns of a house after some rounds."""
-    run = _Decomposition(compile_house(problem), Crew(1), None)
+    run = _Decomposition(compile_house(problem), None)
     run.generate(Stabilised(run._first_duals()), 4, 1e-3)
     return run
 
@@ -78,7 +77,7 @@ def test_settling_never_costs_and_ends_where_no_room_gains():
     run = generated(boiler_house(3800.0, 3))
     start = [3] * 6
     before = solve_fixed(run.master, dict(enumerate(start)))[0].objective
-    picked, objective, solves = settle(run.master, start, run.ask)
+    picked, objective, solves = settle(run.master, start, run.price_one)
     assert objective < before - 1.0
     assert solves > 6
     assert solve_fixed(run.master, dict(enumerate(picked)))[0].objective == pytest.approx(objective)
