@@ -27,6 +27,14 @@ from services.optimizer.core.site_columns import ScenarioColumns
 Floats = NDArray[np.float64]
 
 
+BOUND_TOLERANCE = 1e-6
+"""Share of the cost by which rounding may lift a bound above it."""
+
+
+class FalseBound(RuntimeError):
+    """A certificate that the plan itself disproves: a fault in the bound, never to be hidden."""
+
+
 def binding_limits(house: House, decisions: Decisions, seen: Evaluation) -> list[BindingLimit]:
     """Limits that hold with equality in the plan."""
     grid, battery = house.problem.grid, house.problem.battery
@@ -76,6 +84,8 @@ def make_plan(
     total = seen.cost["total_eur"] if expected_cost is None else expected_cost
     gap = None
     if bound is not None:
+        if bound > total + BOUND_TOLERANCE * max(1.0, abs(total)):
+            raise FalseBound(f"a bound of {bound:.6f} EUR above the plan's {total:.6f} EUR")
         bound = min(bound, total)
         gap = (total - bound) / max(abs(total), 1e-6)
     capacity = problem.battery.capacity_wh / 1000.0 if problem.battery is not None else 1.0

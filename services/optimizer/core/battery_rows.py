@@ -121,7 +121,10 @@ def _battery_direction(
     if battery.fixed_power_w:
         # a full or empty battery could seem to obey by burning energy
         risky = risky | np.array([value is not None for value in battery.fixed_power_w])
-    if battery.terminal_value_eur_per_kwh < 0:
+    if battery.terminal_value_eur_per_kwh < 0 or (
+        battery.initial_soc_fraction > battery.max_soc_fraction
+    ):
+        # burning energy would be a way to what is wished for
         risky = np.ones(house.steps, dtype=np.bool_)
     steps = np.flatnonzero(risky)
     if steps.size == 0:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -215,3 +216,28 @@ def _ev_cost(
                 unit="kWh", cost_eur=price,
             ))
     return tracks
+
+
+def over_scenarios(house: House, decided: Sequence[Decisions]) -> float:
+    """Cost of what is decided in each scenario, EUR: expectation, mixed with the mean of the tail."""
+    totals = np.array([
+        evaluate(house, scenario, decisions).cost["total_eur"]
+        for scenario, decisions in zip(house.scenarios, decided, strict=True)
+    ])
+    chance = np.array([scenario.probability for scenario in house.scenarios])
+    weights = house.problem.weights
+    expected = float(chance @ totals)
+    if weights.cvar_weight == 0.0 or totals.size == 1:
+        return expected
+    tail = tail_mean(totals, chance, weights.cvar_tail)
+    return (1.0 - weights.cvar_weight) * expected + weights.cvar_weight * tail
+
+
+def tail_mean(totals: Floats, chance: Floats, tail: float) -> float:
+    """Mean of the worst `tail` share of the scenarios' costs (conditional value at risk)."""
+    left, mean = tail, 0.0
+    for index in np.argsort(-totals, kind="stable"):
+        part = min(left, float(chance[index]))
+        mean += part * float(totals[index])
+        left -= part
+    return mean / (tail - max(left, 0.0))

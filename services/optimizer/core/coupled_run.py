@@ -17,9 +17,8 @@ from services.optimizer.core.generation import (
     relaxed_duals,
 )
 from services.optimizer.core.house import House
-from services.optimizer.core.lp_rung import BIASES, Relaxation, place, solve_relaxation
+from services.optimizer.core.lp_rung import Relaxation, solve_relaxation
 from services.optimizer.core.room_rows import temperature_limits
-from services.optimizer.core.rounding import round_relays
 from services.optimizer.core.trajectories import PaddedHouse
 
 Floats = NDArray[np.float64]
@@ -32,8 +31,6 @@ STOP = 1e-3
 neighbours are further off the truth."""
 
 CORRECTION_ROUNDS = 2
-WORTH_FRACTION = 1e-4
-"""A correction of the reference that gains less than this share of the cost is the last."""
 
 
 def heat_prices(house: House, relaxation: Relaxation) -> HeatPrices:
@@ -83,17 +80,17 @@ class CoupledRun(Generation):
             self.done.warm_columns = self.master.count
             starts.append(old)
             if None not in old:
-                self._keep_if_cheaper(self.read([pick for pick in old if pick is not None]))
-        starts.append(self._offer_rounded())
+                self.keep_if_cheaper(self.read([pick for pick in old if pick is not None]))
+        starts.append(self.keep_rounded(self.relaxation))
         for correction in range(corrections):
             prices = Stabilised(duals)
             self.generate(prices, rounds if correction == 0 else CORRECTION_ROUNDS, STOP)
             duals = prices.best_duals
             picked, objective = self.choose(starts if correction == 0 else ())
-            improved = self._keep_if_cheaper(self.read(picked))
+            improved = self.keep_if_cheaper(self.read(picked))
             if not improved and correction > 0:
                 picked, _ = self.refine(picked, objective)
-                improved = self._keep_if_cheaper(self.read(picked))
+                improved = self.keep_if_cheaper(self.read(picked))
             if not improved and correction > 0:
                 break
             self._freeze(self._air())
@@ -120,29 +117,6 @@ class CoupledRun(Generation):
         return [
             temperatures[room.index, self.steps, : room.nodes] for room in self.house.rooms
         ]
-
-    def _offer_rounded(self) -> list[int | None]:
-        """The relaxation's rounded schedules: first columns, and a plan to fall back on.
-
-        Returns the columns of the warmest ones.
-        """
-        columns: list[int | None] = []
-        for bias in BIASES:
-            relays = round_relays(self.house, self.relaxation.air_c, bias)
-            columns = self.offer(relays)
-            self._keep_if_cheaper(relays)
-        return columns
-
-    def _keep_if_cheaper(self, relays: Floats) -> bool:
-        """Price relays by the true joint simulation; True when they gain more than a trifle."""
-        placed, best = place(self.house, relays), self.done.placed
-        self.done.lp_solves += 1
-        if best is None:
-            self.done.placed = placed
-            return True
-        if placed.objective_eur < best.objective_eur:
-            self.done.placed = placed
-        return placed.objective_eur < best.objective_eur - WORTH_FRACTION * abs(best.objective_eur)
 
     def _air(self) -> Floats:
         """Temperatures of the best plan so far."""

@@ -38,6 +38,10 @@ miss the master's fractions by far more."""
 WARM_GAP = 3e-3
 """A plan that follows another is good enough at this gap: an hour later there is the next one."""
 
+FAR_GAP = 2e-2
+"""A plan that may be so far from the best competes with the rounded relaxation. Where a fuse lets few
+relays on at once, whole schedules found at the price of fractions can be twice as dear."""
+
 PLACING_SHARE = 0.2
 """Share of the wanted gap kept back for the site's integers, which are placed after the choice."""
 
@@ -111,8 +115,23 @@ class _Decomposition(Generation):
         done.lp_solves += 1
         if done.placed.placing_eur > dear * abs(objective + fee):
             self._choose_again(picked, prices.best_duals)
+        cost = done.placed.objective_eur
+        if cost - done.bound_eur > FAR_GAP * abs(cost):
+            self._begin_rounded()
         done.columns = self.master.count
         return done
+
+    def _begin_rounded(self) -> None:
+        """The rounded relaxation as a plan, and what the rooms find from there."""
+        self.keep_rounded(self.relaxation)
+        assert self.done.placed is not None
+        columns = self.offer(self.done.placed.decisions.relays)
+        picked = [column for column in columns if column is not None]
+        if len(picked) == len(self.pricers):
+            solution, _, _ = solve_fixed(self.master, dict(enumerate(picked)))
+            self.done.lp_solves += 1
+            picked, _ = self.refine(picked, solution.objective)
+            self.keep_if_cheaper(self.read(picked))
 
     def _choose_again(self, picked: list[int], duals: Floats) -> None:
         """Whole choices of the site left less than the rooms took: they choose again beside them."""
@@ -123,18 +142,15 @@ class _Decomposition(Generation):
         picked, _ = self.refine(picked, objective)
         relays = self.read(picked)
         self.master.whole = {}
-        trial = place(self.house, relays)
-        self.done.lp_solves += 1
-        if trial.objective_eur < self.done.placed.objective_eur:
-            self.done.placed = trial
+        self.keep_if_cheaper(relays)
 
     def _first_duals(self) -> Floats:
         """Prices of the relaxation, those of the last plan for the energy where there is one."""
         self.done.lp_solves += 1
-        relaxation = solve_relaxation(self.house)
-        duals = relaxed_duals(self.master, relaxation)
+        self.relaxation = solve_relaxation(self.house)
+        duals = relaxed_duals(self.master, self.relaxation)
         if self.master.site.group_rows:
-            relays = round_relays(self.house, relaxation.air_c, BIASES[-1])
+            relays = round_relays(self.house, self.relaxation.air_c, BIASES[-1])
             self.starts.append(self.offer(relays))
         if self.warm is not None:
             price = self.warm.marginal_price * self.house.step_h

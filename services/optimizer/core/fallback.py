@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 
 from contracts.planning import Battery, DeferrableLoad, Plan, PowerPoint, Rung, WorkDone
 from services.optimizer.core.assemble import make_plan
+from services.optimizer.core.costs import over_scenarios
 from services.optimizer.core.decisions import Decisions
 from services.optimizer.core.demand_rows import load_shapes
-from services.optimizer.core.house import EvArrays, House, steps_of
+from services.optimizer.core.house import EvArrays, House, ScenarioArrays, steps_of
 from services.optimizer.core.rounding import round_relays
 
 Floats = NDArray[np.float64]
@@ -143,7 +144,26 @@ def _finish(
     steps_down: tuple[str, ...],
 ) -> Plan:
     """Battery and curtailment follow from the rest; then the plan is priced like any other."""
-    problem, future = house.problem, house.nominal
+    nominal, *scenarios = [
+        _follow(house, future, relays, ev_kw, loads, net_kw)
+        for future in (house.nominal, *house.scenarios)
+    ]
+    return make_plan(
+        house, nominal, house.nominal.buy, rung, over_scenarios(house, scenarios), None,
+        NO_CERTIFICATE, WorkDone(), "none", seed, steps_down,
+    )
+
+
+def _follow(
+    house: House,
+    future: ScenarioArrays,
+    relays: Floats,
+    ev_kw: list[Floats],
+    loads: list[tuple[Floats, int | None, float]],
+    net_kw: Floats | None,
+) -> Decisions:
+    """What battery and curtailment do in a future."""
+    problem = house.problem
     demand = future.base_kw - future.pv_kw
     for room in house.rooms:
         demand = demand + room.power_kw * relays[room.index]
@@ -153,7 +173,7 @@ def _finish(
     if problem.battery is not None:
         demand = demand + problem.battery.standby_w / 1000.0
         wish = -demand if net_kw is None else np.where(np.isfinite(net_kw), net_kw, -demand)
-        charge, discharge = _battery(house, problem.battery, wish)
+        charge, discharge = _battery(house, future, problem.battery, wish)
     curtailed = np.zeros(house.steps)
     if problem.pv_curtailable:
         grid = problem.grid
@@ -162,17 +182,15 @@ def _finish(
         surplus = np.maximum(-(demand + charge - discharge) - allowed, 0.0)
         own = charge if problem.battery and not problem.battery.allow_grid_charging else 0.0
         curtailed = np.minimum(surplus, np.maximum(future.pv_kw - own, 0.0))
-    decisions = Decisions(
+    return Decisions(
         relays, charge, discharge, ev_kw, [load[0] for load in loads],
         [load[1] for load in loads], [load[2] for load in loads], curtailed,
     )  # fmt: skip
-    return make_plan(
-        house, decisions, future.buy, rung, None, None, NO_CERTIFICATE, WorkDone(), "none", seed,
-        steps_down,
-    )
 
 
-def _battery(house: House, battery: Battery, wish_kw: Floats) -> tuple[Floats, Floats]:
+def _battery(
+    house: House, future: ScenarioArrays, battery: Battery, wish_kw: Floats
+) -> tuple[Floats, Floats]:
     """Charge (+) and discharge (-) as wished, inside every limit of the battery."""
     capacity = battery.capacity_wh / 1000.0
     stored = start = battery.initial_soc_fraction * capacity
@@ -188,7 +206,7 @@ def _battery(house: House, battery: Battery, wish_kw: Floats) -> tuple[Floats, F
         if wish > 0:
             limit = _limit_kw(battery.charge_limit_w, battery.charge_limit_points, stored / capacity)
             if not battery.allow_grid_charging:
-                limit = min(limit, float(house.nominal.pv_kw[step]))
+                limit = min(limit, float(future.pv_kw[step]))
             room = (high - stored) / (hours * battery.charge_efficiency)
             charge[step] = max(0.0, min(wish, limit, room))
         elif wish < 0:

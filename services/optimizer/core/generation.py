@@ -12,8 +12,9 @@ from services.optimizer.core.choose import dive, refine, settle
 from services.optimizer.core.columns import Column, RoomPricer, relay_steps
 from services.optimizer.core.coupled import CoupledPricer
 from services.optimizer.core.house import House
-from services.optimizer.core.lp_rung import Placed, Relaxation
+from services.optimizer.core.lp_rung import BIASES, Placed, Relaxation, place
 from services.optimizer.core.master import Master, Prices
+from services.optimizer.core.rounding import round_relays
 
 Floats = NDArray[np.float64]
 
@@ -21,6 +22,9 @@ LEAST, MOST = 0.3, 0.9
 """Share of the best prices so far in the next prices."""
 
 REFINE_GROUPS = 4
+
+WORTH_FRACTION = 1e-4
+"""A plan that gains less than this share of the cost is no reason to go on."""
 
 EASED, HELD = 0.1, 0.3
 """What the share loses when the prices asked for were the best so far; else the part of the way to 1
@@ -100,6 +104,29 @@ class Generation:
                 self.master.add(room, pricer.column(relay))
             columns.append(self.master.find(room, relay))
         return columns
+
+    def keep_rounded(self, relaxation: Relaxation) -> list[int | None]:
+        """The relaxation's rounded schedules: more columns, and plans to fall back on.
+
+        Returns the columns of the warmest ones.
+        """
+        columns: list[int | None] = []
+        for bias in BIASES:
+            relays = round_relays(self.house, relaxation.air_c, bias)
+            columns = self.offer(relays)
+            self.keep_if_cheaper(relays)
+        return columns
+
+    def keep_if_cheaper(self, relays: Floats) -> bool:
+        """Place relays and keep the plan if it is the best; True when it gains more than a trifle."""
+        placed, best = place(self.house, relays), self.done.placed
+        self.done.lp_solves += 1
+        if best is None:
+            self.done.placed = placed
+            return True
+        if placed.objective_eur < best.objective_eur:
+            self.done.placed = placed
+        return placed.objective_eur < best.objective_eur - WORTH_FRACTION * abs(best.objective_eur)
 
     def choose(self, starts: Sequence[list[int | None]]) -> tuple[list[int], float]:
         """One schedule a room by diving, and the objective; with full heating groups the best of what

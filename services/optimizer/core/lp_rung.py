@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from contracts.planning import Plan, WorkDone
 from services.optimizer.core.assemble import make_plan, solution_marginal_price
-from services.optimizer.core.costs import evaluate
+from services.optimizer.core.costs import over_scenarios
 from services.optimizer.core.decisions import Decisions, read_decisions
 from services.optimizer.core.house import House
 from services.optimizer.core.linear_model import LinearModel, Solution, SolverFailed
@@ -32,6 +32,10 @@ SITE_GAP = 1e-4
 """Relative gap at which the site's whole choices (ways, cars, loads) are good enough."""
 
 
+class RelaxationFailed(SolverFailed):
+    """No way of solving the relaxation led anywhere; every rung that begins with it must fail."""
+
+
 @dataclass(frozen=True)
 class Relaxation:
     """The LP with relays as fractions: duty and air (rooms, steps [+ 1]), prices, true bound."""
@@ -49,7 +53,10 @@ def solve_relaxation(house: House) -> Relaxation:
     model = LinearModel()
     site = build_site(model, house)
     rooms = build_rooms(model, house, site)
-    solution = model.solve("glop", parameters=STAIRCASE_GLOP)
+    try:
+        solution = model.solve("glop", parameters=STAIRCASE_GLOP)
+    except SolverFailed as failure:
+        raise RelaxationFailed(str(failure)) from failure
     values = solution.values
     duty = np.array([values[r.relay] for r in rooms]).reshape(len(rooms), house.steps)
     air = np.empty((len(rooms), house.steps + 1))
@@ -96,16 +103,7 @@ def place(house: House, relays: Floats) -> Placed:
     shared = [
         read_decisions(house, site, columns, solution.values, relays) for columns in site.scenarios
     ]
-    totals = np.array([
-        evaluate(house, scenario, decisions).cost["total_eur"]
-        for scenario, decisions in zip(house.scenarios, shared, strict=True)
-    ])
-    chance = np.array([scenario.probability for scenario in house.scenarios])
-    weights = house.problem.weights
-    objective = float(chance @ totals)
-    if weights.cvar_weight > 0 and totals.size > 1:
-        tail = tail_mean(totals, chance, weights.cvar_tail)
-        objective = (1.0 - weights.cvar_weight) * objective + weights.cvar_weight * tail
+    objective = over_scenarios(house, shared)
     decisions = shared[0]
     if house.problem.scenarios:
         decisions = _nominal(house, relays, site, solution)
@@ -113,16 +111,6 @@ def place(house: House, relays: Floats) -> Placed:
     whole = {int(column): float(np.round(solution.values[column])) for column in integers}
     placing = solution.objective - relaxed.objective
     return Placed(decisions, objective, price, solver, whole, placing)
-
-
-def tail_mean(totals: Floats, chance: Floats, tail: float) -> float:
-    """Mean of the worst `tail` share of the scenarios' costs (conditional value at risk)."""
-    left, mean = tail, 0.0
-    for index in np.argsort(-totals, kind="stable"):
-        part = min(left, float(chance[index]))
-        mean += part * float(totals[index])
-        left -= part
-    return mean / (tail - max(left, 0.0))
 
 
 def _solve_site(

@@ -14,7 +14,7 @@ from services.optimizer.core.decomposition import decompose
 from services.optimizer.core.fallback import rules_plan, shifted_plan
 from services.optimizer.core.generation import WarmColumns
 from services.optimizer.core.house import House, compile_house, steps_of
-from services.optimizer.core.lp_rung import lp_plan
+from services.optimizer.core.lp_rung import RelaxationFailed, lp_plan
 
 RESTRICTED_ROUNDS = 3
 EXACT = "this problem exactly: binary relays, minimum times, switching costs (Lagrangian bound)"
@@ -46,6 +46,8 @@ class WarmStart:
 
 
 LADDER: tuple[Rung, ...] = ("full", "restricted", "lp_rounded", "shifted", "rules")
+BEGIN_RELAXED = LADDER[:3]
+"""Rungs that solve the relaxation first: where one of them could not, none can."""
 
 
 def plan(
@@ -63,12 +65,16 @@ def plan(
     budget = budget or WorkBudget()
     house = compile_house(problem)
     steps_down: list[str] = []
+    relaxed = True
     for rung in LADDER[LADDER.index(budget.rung) :]:
+        if not relaxed and rung in BEGIN_RELAXED:
+            continue
         try:
             return _on_rung(rung, house, warm, budget, seed, tuple(steps_down))
         except Exception as failure:
             if rung == LADDER[-1]:
                 raise
+            relaxed = relaxed and not isinstance(failure, RelaxationFailed)
             steps_down.append(f"{rung}: {failure or type(failure).__name__}")
     raise AssertionError("unreachable: the last rung returns or raises")
 

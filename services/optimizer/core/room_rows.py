@@ -37,8 +37,9 @@ class RoomColumns:
 
 def temperature_limits(house: House) -> tuple[list[Floats], list[Floats]]:
     """Lowest and highest reachable temperatures: all relays off and all on (gains are >= 0)."""
-    low = np.array([room.lower_relay() for room in house.rooms])
-    high = np.array([room.upper_relay() for room in house.rooms])
+    shape = len(house.rooms), house.steps
+    low = np.array([room.lower_relay() for room in house.rooms]).reshape(shape)
+    high = np.array([room.upper_relay() for room in house.rooms]).reshape(shape)
     return simulate(house, low), simulate(house, high)
 
 

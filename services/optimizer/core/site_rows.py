@@ -20,8 +20,6 @@ from services.optimizer.core.site_columns import EvColumns, LoadColumns, Scenari
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-RECOURSE_LIMIT_EUR = 1e5
-
 
 @dataclass
 class SiteRows:
@@ -244,13 +242,19 @@ def _add_risk(model: LinearModel, house: House, ranges: list[tuple[int, int]]) -
     if weight == 0.0 or len(ranges) < 2:
         return
     tail = house.problem.weights.cvar_tail
-    level = model.variables(1, -RECOURSE_LIMIT_EUR, RECOURSE_LIMIT_EUR, weight)
-    for scenario, (first, last) in zip(house.scenarios, ranges, strict=True):
+    costs = [
+        model.cost_of(first, last) / scenario.probability
+        for scenario, (first, last) in zip(house.scenarios, ranges, strict=True)
+    ]
+    lowest, highest = np.transpose(
+        [model.cost_range(first, cost) for (first, _), cost in zip(ranges, costs, strict=True)]
+    )
+    level = model.variables(1, lowest.min(), highest.max(), weight)
+    for scenario, (first, last), cost in zip(house.scenarios, ranges, costs, strict=True):
         share = weight * scenario.probability / tail
-        above = model.variables(1, 0.0, 2 * RECOURSE_LIMIT_EUR, share)
+        above = model.variables(1, 0.0, highest.max() - lowest.min(), share)
         row = model.add_rows(1, 0.0, np.inf)
         model.put(row, above, 1.0)
         model.put(row, level, 1.0)
-        cost = model.cost_of(first, last) / scenario.probability
         model.put(row, np.arange(first, last), -cost)
         model.scale_cost(first, last, 1.0 - weight)

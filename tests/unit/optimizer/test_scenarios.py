@@ -7,8 +7,9 @@ import pytest
 
 from contracts.planning import ObjectiveWeights, Scenario
 from services.optimizer.core.checker import check_plan
+from services.optimizer.core.costs import tail_mean
 from services.optimizer.core.house import compile_house
-from services.optimizer.core.lp_rung import place, tail_mean
+from services.optimizer.core.lp_rung import place
 from services.optimizer.core.planner import plan
 from tests.unit.optimizer.small_houses import small_house
 
