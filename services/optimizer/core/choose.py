@@ -70,7 +70,7 @@ def settle(
     assert scarcity is not None, "columns come first, and prices with them"
     state = _State(picked, solve_fixed(master, dict(enumerate(picked)))[0], 1)
     best = _turns(master, state, price_room)
-    for part in KICKS:
+    for part in KICKS if master.site.group_rows else ():
         state = best
         for room in range(len(picked)):
             state = _answer(master, state, room, price_room, part * scarcity)
@@ -111,6 +111,8 @@ def _answer(
     prices = master.prices(state.solution.duals, np.zeros(len(state.picked)))
     others = {other: pick for other, pick in enumerate(state.picked) if other != room}
     prices = master.crowded(prices, state.solution.duals, others, scarcity)
+    if not master.site.group_rows:
+        prices = master.beside(prices, state.solution, room, state.picked)
     price_room(room, prices)
     costs = master.costs_at(room, prices)
     pick = int(np.argmin(costs))

@@ -81,7 +81,7 @@ class CoupledRun(Generation):
             starts.append(old)
             if None not in old:
                 self.keep_if_cheaper(self.read([pick for pick in old if pick is not None]))
-        starts.append(self.keep_rounded(self.relaxation))
+        starts.append(self.keep_rounded())
         for correction in range(corrections):
             prices = Stabilised(duals)
             self.generate(prices, rounds if correction == 0 else CORRECTION_ROUNDS, STOP)

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from services.optimizer.core.choose import solve_fixed
 from services.optimizer.core.columns import RoomPricer, relay_steps
 from services.optimizer.core.generation import (
+    FAR_GAP,
     Decomposed,
     Generation,
     Stabilised,
@@ -37,10 +38,6 @@ miss the master's fractions by far more."""
 
 WARM_GAP = 3e-3
 """A plan that follows another is good enough at this gap: an hour later there is the next one."""
-
-FAR_GAP = 2e-2
-"""A plan that may be so far from the best competes with the rounded relaxation. Where a fuse lets few
-relays on at once, whole schedules found at the price of fractions can be twice as dear."""
 
 PLACING_SHARE = 0.2
 """Share of the wanted gap kept back for the site's integers, which are placed after the choice."""
@@ -91,7 +88,7 @@ class _Decomposition(Generation):
             if not self.generate(prices, min(rounds, PATIENCE) - done.rounds, stop):
                 self.generate(prices, rounds - done.rounds, LATE_STOP)
         slack = self._certify(prices.best_duals)
-        picked, objective = self.choose(self.starts)
+        picked, objective = self.choose(self.starts, rounded=True)
         if done.warm_columns == len(self.pricers):
             # the old plan is a plan still: its schedules are the first columns
             old = [0] * len(self.pricers)
@@ -117,21 +114,9 @@ class _Decomposition(Generation):
             self._choose_again(picked, prices.best_duals)
         cost = done.placed.objective_eur
         if cost - done.bound_eur > FAR_GAP * abs(cost):
-            self._begin_rounded()
+            self.keep_rounded()
         done.columns = self.master.count
         return done
-
-    def _begin_rounded(self) -> None:
-        """The rounded relaxation as a plan, and what the rooms find from there."""
-        self.keep_rounded(self.relaxation)
-        assert self.done.placed is not None
-        columns = self.offer(self.done.placed.decisions.relays)
-        picked = [column for column in columns if column is not None]
-        if len(picked) == len(self.pricers):
-            solution, _, _ = solve_fixed(self.master, dict(enumerate(picked)))
-            self.done.lp_solves += 1
-            picked, _ = self.refine(picked, solution.objective)
-            self.keep_if_cheaper(self.read(picked))
 
     def _choose_again(self, picked: list[int], duals: Floats) -> None:
         """Whole choices of the site left less than the rooms took: they choose again beside them."""

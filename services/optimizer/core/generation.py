@@ -21,6 +21,10 @@ Floats = NDArray[np.float64]
 LEAST, MOST = 0.3, 0.9
 """Share of the best prices so far in the next prices."""
 
+FAR_GAP = 2e-2
+"""Share of the cost from which whole schedules are far above the fractions of the master. Then shared
+limits are full: where a fuse lets few relays on at once, what diving finds can be twice too dear."""
+
 REFINE_GROUPS = 4
 
 WORTH_FRACTION = 1e-4
@@ -82,6 +86,8 @@ class Stabilised:
 class Generation:
     """The master and a pricer per room: what both kinds of houses share."""
 
+    relaxation: Relaxation
+
     def __init__(
         self, house: House, pricers: Sequence[RoomPricer] | Sequence[CoupledPricer],
         effort: float,
@@ -105,14 +111,14 @@ class Generation:
             columns.append(self.master.find(room, relay))
         return columns
 
-    def keep_rounded(self, relaxation: Relaxation) -> list[int | None]:
+    def keep_rounded(self) -> list[int | None]:
         """The relaxation's rounded schedules: more columns, and plans to fall back on.
 
         Returns the columns of the warmest ones.
         """
         columns: list[int | None] = []
         for bias in BIASES:
-            relays = round_relays(self.house, relaxation.air_c, bias)
+            relays = round_relays(self.house, self.relaxation.air_c, bias)
             columns = self.offer(relays)
             self.keep_if_cheaper(relays)
         return columns
@@ -128,12 +134,22 @@ class Generation:
             self.done.placed = placed
         return placed.objective_eur < best.objective_eur - WORTH_FRACTION * abs(best.objective_eur)
 
-    def choose(self, starts: Sequence[list[int | None]]) -> tuple[list[int], float]:
-        """One schedule a room by diving, and the objective; with full heating groups the best of what
-        the rooms settle on from there and from the whole ones of `starts`."""
+    def choose(
+        self, starts: Sequence[list[int | None]], rounded: bool = False
+    ) -> tuple[list[int], float]:
+        """One schedule a room by diving, and the objective. Where shared limits are full, the best of
+        what the rooms settle on from there, from the whole ones of `starts` and, where asked for, from
+        the `rounded` relaxation."""
         picked, objective, solves = dive(self.master, self.price_one)
-        self.done.lp_solves += solves
-        if self.master.site.group_rows:
+        fractions, _, _ = self.master.solve()
+        self.done.lp_solves += solves + 1
+        far = objective - fractions.objective > FAR_GAP * abs(objective)
+        if far and rounded and not self.master.site.group_rows:
+            starts = [*starts, self.keep_rounded()]
+        if far:
+            # a reference is frozen in some houses: what gains beside it may lose in truth
+            self.keep_if_cheaper(self.read(picked))
+        if far or self.master.site.group_rows:
             whole = [[pick for pick in start if pick is not None] for start in starts]
             for start in [picked, *(w for w in whole if len(w) == len(self.pricers))]:
                 trial, found, solves = settle(self.master, start, self.price_one)

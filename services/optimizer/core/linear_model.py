@@ -26,11 +26,13 @@ _MIP_PARAMETERS = {
 }
 
 
-_GLOP_WAYS = ("use_preprocessing:false", "", "use_dual_simplex:true")
+STRONG_PIVOTS = "lu_factorization_pivot_threshold:0.5"
+"""Weak pivots (0.01 by default) are why GLOP gives up: 15 of 329 random relaxations, 1 with at least 0.1."""
+_GLOP_WAYS = tuple(
+    f"{STRONG_PIVOTS} {way}" for way in ("use_preprocessing:false", "", "use_dual_simplex:true")
+)
 """GLOP gives up (status ABNORMAL, after a tenth of a second) or goes round in circles on the relaxation of
 one house or the other, and solves it another way."""
-_GLOP_CARE = "lu_factorization_pivot_threshold:0.5 max_deterministic_time:{work}"
-"""Weak pivots (0.01 by default) are why it gives up: 15 of 329 random relaxations, 1 with at least 0.1."""
 _GLOP_WORK, _USUAL_ROWS = 20.0, 7000
 """Operations in units of 1e9 (about a second) before a way is given up, at so many rows: ten times what
 the relaxation of 16 coupled rooms takes; they grow with the third power of the rows."""
@@ -183,8 +185,9 @@ class LinearModel:
         builder.fill_model_from_sparse_data(
             low, high, cost, row_low, row_high, self.matrix()  # type: ignore[arg-type]
         )
-        care = _GLOP_CARE.format(work=1.0 + _GLOP_WORK * (self.rows / _USUAL_ROWS) ** 3)
-        attempts = dict.fromkeys(f"{care} {way}" for way in (parameters, *_GLOP_WAYS))
+        work = 1.0 + _GLOP_WORK * (self.rows / _USUAL_ROWS) ** 3
+        ways = (parameters, *_GLOP_WAYS)
+        attempts = dict.fromkeys(f"max_deterministic_time:{work} {way}" for way in ways)
         if solver in _MIP_PARAMETERS:
             for column in np.flatnonzero(integer):
                 builder.set_var_integrality(int(column), True)

@@ -13,7 +13,12 @@ from services.optimizer.core.assemble import make_plan, solution_marginal_price
 from services.optimizer.core.costs import over_scenarios
 from services.optimizer.core.decisions import Decisions, read_decisions
 from services.optimizer.core.house import House
-from services.optimizer.core.linear_model import LinearModel, Solution, SolverFailed
+from services.optimizer.core.linear_model import (
+    STRONG_PIVOTS,
+    LinearModel,
+    Solution,
+    SolverFailed,
+)
 from services.optimizer.core.room_rows import RoomColumns, build_rooms
 from services.optimizer.core.rounding import round_relays
 from services.optimizer.core.site_rows import SiteRows, build_site
@@ -26,7 +31,7 @@ SITE_SCIP = (
     "presolving/maxrestarts = 0\nseparating/maxroundsroot = 5\nseparating/maxrounds = 0\n"
 )
 """Restarts and cuts cost five times more than they save on these small, loose models."""
-STAIRCASE_GLOP = "use_preprocessing:false use_dual_simplex:true"
+STAIRCASE_GLOP = f"use_preprocessing:false use_dual_simplex:true {STRONG_PIVOTS}"
 """With the rooms' dynamics as rows the dual simplex needs two thirds of the primal's time."""
 SITE_GAP = 1e-4
 """Relative gap at which the site's whole choices (ways, cars, loads) are good enough."""

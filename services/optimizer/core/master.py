@@ -7,9 +7,11 @@ The air temperature at the end of the relay steps links a schedule to the room's
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
 
 from services.optimizer.core.columns import Column, Relay
 from services.optimizer.core.house import House
@@ -185,6 +187,58 @@ class Master:
                     least = -room.power_kw * scarcity[rows[: self.steps]]
                 on_cost[room.index] += np.maximum(beyond, least) - shared
         return Prices(on_cost, prices.end_slope_eur_per_k, prices.convexity_eur)
+
+    def beside(
+        self, prices: Prices, solution: Solution, room: int, picked: list[int]
+    ) -> Prices:
+        """`prices` with what a room's relay is sure to cost beside all others, picked as in `solution`.
+
+        The duals price the next watt. A relay takes many at once: what goes beyond the fuse, a phase's
+        limit or the month's peak, once the battery's charging gives way, is priced at that, and what
+        stays inside at the tariff at most.
+        """
+        arrays, grid, steps = self.house.rooms[room], self.house.problem.grid, self.steps
+        weights = self.house.problem.weights
+        power, own = arrays.power_kw, arrays.power_kw * self.columns[room][picked[room]].relay
+        change = np.zeros(steps)
+        values, duals = solution.values, solution.duals
+
+        def beyond(used: Floats, limit: float) -> Floats:
+            return np.asarray(power - np.clip(limit - used[:steps] + own, 0.0, power))
+
+        for scenario, columns in zip(self.house.scenarios, self.site.scenarios, strict=True):
+            per_kw = scenario.probability * self.house.step_h[:steps]
+            penalty = grid.limit_penalty_eur_per_kwh * per_kw
+            charge = 0.0 if columns.charge is None else values[columns.charge]
+            bought = values[columns.grid_import] + values[columns.over_import]
+            used = bought - values[columns.grid_export] - values[columns.over_export] - charge
+            dual = duals[columns.balance[:steps]]
+            inside = np.minimum(dual, scenario.buy[:steps] * per_kw)
+            over = beyond(used, grid.import_limit_w / 1000.0)
+            change += (inside - dual) * power + over * penalty
+            if columns.peak >= 0:
+                peak = grid.peak_so_far_w / 1000.0 + values[columns.peak]
+                price = grid.peak_price_eur_per_kw + weights.peak_eur_per_kw
+                change += scenario.probability * price * beyond(used, peak)
+            for phase, (rows, over_phase) in enumerate(
+                zip(columns.phase_rows, columns.over_phase, strict=True)
+            ):
+                share = arrays.phase_shares[phase]
+                if share > 0:
+                    limit = (grid.phase_import_limit_w or 0.0) / 1000.0
+                    used = self._base_matrix[rows] @ values[: self.base.columns] + values[over_phase]
+                    for other in self.house.rooms:
+                        relay = self.columns[other.index][picked[other.index]].relay
+                        used[:steps] += other.phase_shares[phase] * other.power_kw * relay
+                    left = np.clip(limit - used[:steps] + share * own, 0.0, share * power)
+                    change += (share * power - left) * penalty + share * power * duals[rows[:steps]]
+        on_cost = prices.on_cost_eur.copy()
+        on_cost[room] += change
+        return Prices(on_cost, prices.end_slope_eur_per_k, prices.convexity_eur)
+
+    @cached_property
+    def _base_matrix(self) -> csr_matrix:
+        return self.base.matrix()
 
     def costs_at(self, room: int, prices: Prices) -> Floats:
         """What each known schedule of a room costs at these prices, EUR."""

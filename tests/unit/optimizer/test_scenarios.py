@@ -61,3 +61,14 @@ def test_tail_mean_by_hand():
     assert tail_mean(totals, chance, 0.25) == pytest.approx(5.0)
     assert tail_mean(totals, chance, 0.5) == pytest.approx(4.0)
     assert tail_mean(totals, chance, 1.0) == pytest.approx(2.5)
+
+
+def test_a_limit_may_be_as_dear_as_one_likes_where_the_tail_counts():
+    """The tail's own variables reach as far as the costs do."""
+    problem = _with_scenarios(3, cvar_weight=1.0)
+    grid = problem.grid.model_copy(
+        update={"import_limit_w": 200.0, "limit_penalty_eur_per_kwh": 1e6}
+    )
+    made = plan(problem.model_copy(update={"grid": grid}))
+    assert made.steps_down == ()
+    assert made.cost.limits_eur > 1e5
