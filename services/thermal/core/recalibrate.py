@@ -22,6 +22,7 @@ IntArray = NDArray[np.int64]
 
 COVERAGE = 0.90
 HALF_LIFE_DAYS = 5.0
+REMEMBERED_DAYS = 40
 HOUSE_DAYS, LEAD_DAYS, ROOM_DAYS = 1.0, 3.0, 3.0
 """Worth of 1, of the scale of all leads, and of the scale of all rooms at the lead."""
 TRIED = np.geomspace(0.2, 5.0, 161)
@@ -42,18 +43,18 @@ def recalibrated(
         a later origin only when its outcome was measured before that
     """
     off = np.abs(error_c) / half_width_c
-    known = np.isfinite(off)
-    held = (off[..., None] <= TRIED).astype(np.float64)
     days_each = float(np.median(np.diff(origin_epoch_s))) / DAY_S if len(origin_epoch_s) > 1 else 0.0
     found = half_width_c.copy()
     for k, now in enumerate(origin_epoch_s.tolist()):
-        seen, inside = [], []
+        seen, held = [], []
         for n, lead in enumerate(lead_s):
-            age = now - lead - origin_epoch_s
-            weight = np.where(age > 0, days_each * np.exp2(-age / (DAY_S * HALF_LIFE_DAYS)), 0.0)
-            seen.append(weight @ known[n])
-            inside.append(np.tensordot(weight, held[n], axes=1))
-        found[:, k] *= scales(np.array(seen), np.array(inside))
+            span = now - lead - DAY_S * REMEMBERED_DAYS, now - lead
+            due = slice(*np.searchsorted(origin_epoch_s, span))
+            age_days = (now - lead - origin_epoch_s[due]) / DAY_S
+            weight = days_each * np.exp2(-age_days / HALF_LIFE_DAYS)
+            seen.append(weight @ np.isfinite(off[n, due]))
+            held.append(np.tensordot(weight, off[n, due, :, None] <= TRIED, axes=1))
+        found[:, k] *= scales(np.array(seen), np.array(held))
     return found
 
 
