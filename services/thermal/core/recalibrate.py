@@ -42,7 +42,8 @@ def recalibrated(
     error_c, half_width_c : (leads, origins, rooms), NaN where unknown. A row of `error_c` is read for
         a later origin only when its outcome was measured before that
     """
-    off = np.abs(error_c) / half_width_c
+    with np.errstate(divide="ignore", invalid="ignore"):  # a band without width, of a room that stood still
+        off = np.abs(error_c) / half_width_c
     days_each = float(np.median(np.diff(origin_epoch_s))) / DAY_S if len(origin_epoch_s) > 1 else 0.0
     found = half_width_c.copy()
     for k, now in enumerate(origin_epoch_s.tolist()):

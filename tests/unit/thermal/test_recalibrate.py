@@ -113,6 +113,18 @@ def test_a_silent_room_gets_what_the_others_say() -> None:
     assert found[:, -1, 2] == pytest.approx(np.array([HALF_C] * 3), rel=0.1)
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_band_without_width_says_nothing_of_the_others() -> None:
+    error = errors(28)
+    half = np.full_like(error, 2.0 * HALF_C)
+    half[:, :, 2] = 0.0
+    silent = error.copy()
+    silent[:, :, 2] = np.nan
+    found = recalibrated(LEADS, origins(28), error, half)
+    assert np.array_equal(found, recalibrated(LEADS, origins(28), silent, half))
+    assert not found[:, :, 2].any()
+
+
 @pytest.fixture(scope="module")
 def history() -> History:
     return with_irradiance(simulate(true_house(2), days=14, seed=4), LATITUDE, LONGITUDE)
