@@ -104,6 +104,7 @@ def summary(report: dict[str, Any]) -> dict[str, Any]:
         result["leads"][f"{entry['lead_h']:.1f} h"] = {
             **{name: round(row["mae_c"], 3) for name, row in entry["mean"].items()},
             "coverage_90": round(entry["mean"]["ours"]["coverage_90"], 3),
+            "half_width": round(entry["mean"]["ours"]["half_width_c"], 3),
             "bias": round(entry["mean"]["ours"]["bias_c"], 3),
             "worst": f"{worst} {rooms[worst]:.2f}",
         }

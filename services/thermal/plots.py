@@ -15,7 +15,8 @@ from services.thermal.core.discretise import discretise
 from services.thermal.core.drive import drive_of
 from services.thermal.core.hindcast import run_filter
 from services.thermal.core.history import History
-from services.thermal.core.predict import Forecast, predict
+from services.thermal.core.predict import Z_90, Forecast, predict
+from services.thermal.core.recalibrate import recalibrated
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
@@ -57,7 +58,7 @@ def day_ahead_runs(
     added, half = correct_filtered(
         correction, model, history, drive, filtered.rows, filtered.means, origins, leads
     )
-    runs = []
+    mean = np.empty_like(half)
     for k, t in enumerate(origins.tolist()):
         ahead = slice(t, t + day)
         found = predict(
@@ -71,13 +72,16 @@ def day_ahead_runs(
             ),
             step,
         )
-        mean = found.mean_c + np.nan_to_num(added[:, k])
-        known = np.isfinite(half[:, k])
-        low = np.where(known, mean - half[:, k], found.low_c)
-        high = np.where(known, mean + half[:, k], found.high_c)
-        times = history.epoch_s[t + 1 : t + day + 1].astype(np.float64)
-        runs.append((times, mean, low, high))
-    return runs
+        mean[:, k] = found.mean_c + np.nan_to_num(added[:, k])
+        half[:, k] = np.where(np.isfinite(half[:, k]), half[:, k], Z_90 * found.sd_c)
+    came = np.stack([history.temperature_c[origins + lead] for lead in leads])
+    at = [lead * step for lead in leads]
+    half = recalibrated(at, history.epoch_s[origins], mean - came, half)
+    low, high = mean - half, mean + half
+    return [
+        (history.epoch_s[t + 1 : t + day + 1].astype(np.float64), mean[:, k], low[:, k], high[:, k])
+        for k, t in enumerate(origins.tolist())
+    ]
 
 
 def evaluation_figure(

@@ -40,6 +40,7 @@ def scores(result: Backtest, model: HouseModel) -> dict[str, Any]:
                     "bias_c": float(error[common].mean()),
                 }
             rooms[name]["ours"]["coverage_90"] = float(result.inside[n, common, i].mean())
+            rooms[name]["ours"]["half_width_c"] = float(result.half_width_c[n, common, i].mean())
         by_lead.append({"lead_h": lead_s / 3600.0, "rooms": rooms, "mean": _mean(rooms)})
     return {
         "model_hash": content_hash(model),

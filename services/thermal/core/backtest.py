@@ -21,7 +21,8 @@ from services.thermal.core.features import view_of
 from services.thermal.core.filter import FilterState
 from services.thermal.core.hindcast import NO_FORECASTS, run_filter
 from services.thermal.core.history import History
-from services.thermal.core.predict import Forecast, predict
+from services.thermal.core.predict import Z_90, Forecast, predict
+from services.thermal.core.recalibrate import recalibrated
 from services.thermal.core.task import season_weights
 
 Array = NDArray[np.float64]
@@ -35,14 +36,15 @@ class Backtest:
     """Errors predicted minus measured, NaN where either is missing.
 
     `ours`, and each of `baselines`, (leads, origins, rooms); `inside` the same shape, 1 where the
-    90 % band held, 0 where not, NaN where missing. `innovation_ratio` (rooms,) mean squared
-    innovation over its predicted variance.
+    90 % band held, 0 where not, NaN where missing; `half_width_c` the same shape, half its width.
+    `innovation_ratio` (rooms,) mean squared innovation over its predicted variance.
     """
 
     lead_s: tuple[int, ...]
     origin_epoch_s: IntArray
     ours: Array
     inside: Array
+    half_width_c: Array
     baselines: dict[str, Array]
     innovation_ratio: Array
 
@@ -61,7 +63,8 @@ def backtest(
     """Run the filter from two weeks before `from_epoch_s` and predict from every origin.
 
     Without a `correction` ours are the physics model's forecasts and bands; with one these are
-    corrected, and the physics model alone becomes a baseline.
+    corrected, and the physics model alone becomes a baseline. The bands follow what earlier ones
+    have held where that was known when they were issued (`recalibrate`).
     """
     step = history.step_s
     first = max(0, int(np.searchsorted(history.epoch_s, from_epoch_s - WARM_UP_S)))
@@ -79,28 +82,30 @@ def backtest(
     rows = rows_to_filter(correction, step, origins, first)
     filtered = run_filter(model, history, drive, first, rows, judged_from=start)
     ours = np.full((len(leads), len(origins), len(model.rooms)), np.nan)
-    low, high = np.full_like(ours, np.nan), np.full_like(ours, np.nan)
+    half = np.full_like(ours, np.nan)
     places = np.searchsorted(rows, origins)
     for k, (t, place) in enumerate(zip(origins.tolist(), places.tolist(), strict=True)):
         state = filtered.states[place]
-        _forecast(model, state, drive, t, leads, step, ours[:, k], low[:, k], high[:, k])
+        _forecast(model, state, drive, t, leads, step, ours[:, k], half[:, k])
     truth = _truth(history, origins, leads)
     baselines = _baselines(model, history, train_until_epoch_s, origins, leads)
     if correction is not None:
         baselines["physics"] = ours - truth
-        added, half = correct_filtered(
+        added, learnt = correct_filtered(
             correction, model, history, drive, rows, filtered.means, origins, leads
         )
         changed = np.isfinite(added)
         ours = np.where(changed, ours + added, ours)
-        low, high = np.where(changed, ours - half, low), np.where(changed, ours + half, high)
+        half = np.where(changed, learnt, half)
     error = ours - truth
-    inside = np.where(np.isfinite(error), (truth >= low) & (truth <= high), np.nan)
+    half = recalibrated([lead * step for lead in leads], history.epoch_s[origins], error, half)
+    inside = np.where(np.isfinite(error), np.abs(error) <= half, np.nan)
     return Backtest(
         tuple(lead * step for lead in leads),
         history.epoch_s[origins],
         error,
         inside,
+        half,
         baselines,
         filtered.innovation_ratio,
     )
@@ -121,10 +126,9 @@ def _forecast(
     leads: Sequence[int],
     step_s: int,
     mean: Array,
-    low: Array,
-    high: Array,
+    half: Array,
 ) -> None:
-    """Fill one origin's forecasts and bands, (leads, rooms), in place; unknown inputs leave NaN."""
+    """Fill one origin's forecasts and half bands, (leads, rooms), in place; unknown inputs leave NaN."""
     ahead = slice(t, t + max(leads))
     prediction = predict(
         model,
@@ -140,8 +144,7 @@ def _forecast(
     for n, lead in enumerate(leads):
         known = drive.known[t : t + lead].all(axis=0)
         mean[n][known] = prediction.mean_c[lead - 1][known]
-        low[n][known] = prediction.low_c[lead - 1][known]
-        high[n][known] = prediction.high_c[lead - 1][known]
+        half[n][known] = Z_90 * prediction.sd_c[lead - 1][known]
 
 
 def _baselines(
