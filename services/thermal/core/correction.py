@@ -35,9 +35,11 @@ from services.thermal.core.history import History
 from services.thermal.core.stacking import (
     ALL_MEMBERS,
     MEMBERS,
+    PLANNED,
     UNDER_THERMOSTATS,
     Stacking,
     conformal_quantile,
+    follow,
     stack,
 )
 from services.thermal.core.task import season_weights
@@ -113,6 +115,13 @@ class Correction:
     leads: tuple[tuple[RoomLead | None, ...], ...]
     arx: tuple[Arx | None, ...] = ()
     thermostats: Thermostats | None = None
+
+    @property
+    def stacking(self) -> Stacking:
+        """What was stacked."""
+        if self.thermostats is not None:
+            return UNDER_THERMOSTATS
+        return ALL_MEMBERS if self.arx else PLANNED
 
 
 def lead_grid(step_s: int, longest_s: int) -> tuple[int, ...]:
@@ -210,12 +219,12 @@ def _learn_one(
 ) -> RoomLead | None:  # fmt: skip
     within = origins + lead < len(season)
     rows = origins[within]
-    truth = view.history.temperature_c[rows + lead, i] - view.at(rows)[:, i]
+    truth = change_c(view, rows, lead, i)
     good = np.isfinite(truth) & np.isfinite(view.bank.at(rows, lead)[:, i]) & (season[rows, i] > 0.0)
     rows = rows[good]
     if len(rows) < FEWEST:
         return None
-    truth = view.history.temperature_c[rows + lead, i] - view.at(rows)[:, i]
+    truth = truth[good]
     weight = season[rows, i]
     cases = Cases(view, rows, lead)
     direct = MEMBERS.index("direct") in stacking.members
@@ -260,6 +269,16 @@ def _learn_one(
     return RoomLead(*fitted(np.ones(len(rows), dtype=bool)), share, half)
 
 
+def change_c(view: View, rows: IntArray, lead: int, i: int) -> Array:
+    """(rows,) measured change of room i from `rows` on, K; NaN where either end is unknown."""
+    measured = view.history.temperature_c[:, i]
+    later = rows + lead
+    known = later < len(measured)
+    return np.asarray(
+        np.where(known, measured[np.where(known, later, 0)], np.nan) - view.at(rows)[:, i]
+    )
+
+
 def independent_errors(days: float, lead_s: float) -> float:
     """How many independent errors the forecasts of some days at a lead have made."""
     return days * 86400 / min(lead_s, APART_S)
@@ -291,9 +310,13 @@ def correct(
 
     Both (lead_rows, rows, rooms) in K, linear between the leads of the correction's grid (whose
     forecasts `view.bank` must hold); NaN where the room's present temperature or the physics
-    forecast is unknown or nothing was learnt.
+    forecast is unknown or nothing was learnt. Along `rows` the members' shares follow their skill
+    (`stacking.follow`), unless what is stacked has to answer to a plan.
     """
     grid = correction.lead_rows
+    stacked = list(correction.stacking.members)
+    followed = correction.stacking is not PLANNED
+    day = max(1, round(86400 / correction.step_s))
     added = np.full((len(grid), len(rows), view.held_c.shape[1]), np.nan)
     half = np.full_like(added, np.nan)
     recursive = np.full_like(added, np.nan)
@@ -317,7 +340,11 @@ def correct(
                 recursive[n, :, i] - cases.now[:, i],
                 cases.regulated[:, i] - cases.now[:, i],
             )
-            added[n, :, i] = found @ learnt.weight - physics[:, i]
+            share = np.tile(learnt.weight, (len(rows), 1))
+            if followed:
+                errors = (found - change_c(view, rows, lead, i)[:, None])[:, stacked]
+                share[:, stacked] = follow(errors, rows, lead, day, learnt.weight[stacked])
+            added[n, :, i] = (found * share).sum(axis=1) - physics[:, i]
             half[n, :, i] = np.where(np.isfinite(added[n, :, i]), learnt.half_width_c, np.nan)
     return (
         _between(grid, added, lead_rows, np.zeros_like(added[0])),

@@ -47,6 +47,7 @@ PLANNED = Stacking((0, 1), (0.5, 0.5), (0.5, 0.5), (0.0, 1.0))
 """Members that answer to heating as physics does. The others have taken the heating into account
 themselves, less than physics would: added to a plan that heats otherwise than expected they are wrong."""
 PRIOR_DAYS, TRUSTED_RUNS = 50.0, 70.0
+HALF_LIFE_DAYS, FEW_DAYS = 14.0, 12.0
 WHOLE_DAYS_S = 1800
 """Within which a lead counts as whole days."""
 WORST_K = 2.0
@@ -66,12 +67,40 @@ def stack(
     whole_days = round(lead_s / 86400)
     same_hour = whole_days > 0 and abs(lead_s - 86400 * whole_days) <= WHOLE_DAYS_S
     few = stacking.few_days if same_hour else stacking.few
+    many = runs**2 / (runs**2 + TRUSTED_RUNS**2)
+    prior = many * np.array(stacking.many) + (1.0 - many) * np.array(few)
+    return _shares(errors, weight, prior, PRIOR_DAYS / days)
+
+
+def follow(
+    errors: Array, rows: NDArray[np.int64], lead: int, day: int, shares: Array
+) -> Array:
+    """(origins, members) shares that follow what the forecasts issued before have come to.
+
+    `errors` (origins, members) are of forecasts from `rows`, evenly spaced, `lead` rows ahead, `day`
+    rows a day. At each origin those count that have come due, in whole days since the first, since the
+    hours of a day differ; half as much after HALF_LIFE_DAYS. After one day the shares stay all but
+    what they were, after FEW_DAYS what was seen has a third of the say, in the end half.
+    """
+    found = np.tile(shares, (len(rows), 1))
+    full_days = np.maximum(rows - rows[:1] - lead, 0) // day
+    for days in range(1, int(full_days.max(initial=0)) + 1):
+        due = (rows < rows[0] + days * day) & np.isfinite(errors).all(axis=1)
+        if due.any():
+            age = days - (rows[due] - rows[0]) / day
+            found[full_days == days] = _shares(
+                errors[due], 0.5 ** (age / HALF_LIFE_DAYS), shares, 1.0 + (FEW_DAYS / days) ** 2
+            )
+    return found
+
+
+def _shares(errors: Array, weight: Array, prior: Array, trust: float) -> Array:
+    """Shares that minimise the squared errors, drawn to `prior` as if it had been seen best in `trust`
+    times as many."""
     clean = np.clip(errors, -WORST_K, WORST_K)
     moment = (clean * weight[:, None]).T @ clean / weight.sum()
     mean_square = np.maximum(np.diag(moment), 1e-8)
-    many = runs**2 / (runs**2 + TRUSTED_RUNS**2)
-    prior = many * np.array(stacking.many) + (1.0 - many) * np.array(few)
-    strength = PRIOR_DAYS / days * float(mean_square.min())
+    strength = trust * float(mean_square.min())
     upper = np.linalg.cholesky(moment + strength * np.eye(len(prior))).T
     target = np.linalg.solve(upper.T, strength * prior)
     sum_weight = 1e3 * float(np.sqrt(mean_square.max() + strength))

@@ -27,7 +27,7 @@ from services.thermal.core.features import (
 )
 from services.thermal.core.hindcast import run_filter
 from services.thermal.core.history import History, with_irradiance
-from services.thermal.core.stacking import ALL_MEMBERS, PLANNED, stack
+from services.thermal.core.stacking import ALL_MEMBERS, PLANNED, follow, stack
 from services.thermal.core.task import season_weights
 from tests.unit.thermal.house import LATITUDE, LONGITUDE, simulate, true_house
 
@@ -188,3 +188,33 @@ def test_a_history_shorter_than_the_weather_mean_keeps_its_length(history: Histo
 def test_errors_of_long_runs_are_independent_before_the_runs_are_over() -> None:
     assert independent_errors(14.0, 3600.0) == 14 * 24
     assert independent_errors(14.0, 24 * 3600.0) == 14 * 4
+
+
+def test_shares_follow_the_member_that_proves_right_once_its_forecasts_have_come_due():
+    rng = np.random.default_rng(0)
+    day, lead, origins = 48, 24, 8 * 40
+    rows = 100 + 6 * np.arange(origins)
+    errors = rng.normal(0.0, 1.0, (origins, 3)) * [0.2, 1.0, 1.0]
+    start = np.array([0.1, 0.8, 0.1])
+    shares = follow(errors, rows, lead, day, start)
+    assert shares.sum(axis=1) == pytest.approx(np.ones(origins))
+    assert (shares >= 0.0).all()
+    due = rows[0] + day + lead
+    assert (shares[rows < due] == start).all(), "a whole day must have come due"
+    assert shares[-1, 0] > 0.4
+    assert (np.diff(shares[::8, 0]) > -0.1).all()
+    again = errors.copy()
+    for k in range(0, origins, 37):
+        again[:] = errors
+        again[rows + lead > rows[k]] = 1e3  # what has not come due by then
+        changed = follow(again, rows, lead, day, start)
+        assert (changed[: k + 1] == shares[: k + 1]).all()
+
+
+def test_shares_stay_without_a_record():
+    start = np.array([0.3, 0.7])
+    rows = np.arange(0, 480, 6)
+    nothing = np.full((len(rows), 2), np.nan)
+    assert (follow(nothing, rows, 12, 48, start) == start).all()
+    assert (follow(np.ones((1, 2)), rows[:1], 12, 48, start) == start).all()
+    assert follow(np.empty((0, 2)), rows[:0], 12, 48, start).shape == (0, 2)
