@@ -44,8 +44,9 @@ Name = Annotated[
 """A token of a subject: lower-case letters, digits and single hyphens."""
 
 
-def _written_out(value: object) -> object:
-    # A bare number would be taken for seconds since 1970, or milliseconds, or a slip.
+def written_out(value: object) -> object:
+    """Refuse an instant given as a bare number."""
+    # It would be taken for seconds since 1970, or milliseconds, or a slip.
     if isinstance(value, datetime) or (isinstance(value, str) and "-" in value[1:]):
         return value
     raise ValueError("write an RFC 3339 instant, for example 2026-01-15T11:00:00Z")
@@ -66,7 +67,7 @@ def _write(value: datetime) -> str:
 
 UtcTime = Annotated[
     AwareDatetime,
-    BeforeValidator(_written_out),
+    BeforeValidator(written_out),
     AfterValidator(_to_utc),
     PlainSerializer(_write, return_type=str, when_used="json"),
 ]

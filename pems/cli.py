@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.text import Text
 
 from pems import config
 
@@ -37,7 +38,7 @@ console = Console()
 
 def fail(message: object, code: int = 1) -> typer.Exit:
     """Print an error in red on standard error."""
-    Console(stderr=True).print(f"[red]{message}[/red]", highlight=False)
+    Console(stderr=True).print(Text(str(message), style="red"))
     return typer.Exit(code)
 
 

@@ -12,6 +12,7 @@ import typer
 from pydantic import ValidationError
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
 from chassis.models import verified
 from contracts.events.system import ModelChecked, ModelPromoted
@@ -154,23 +155,29 @@ def plan(
     output: Annotated[Path | None, typer.Option(help="Write the plan's JSON here.")] = None,
 ) -> None:
     """Solve one planning problem, check the plan independently, and say how good it is."""
+    if output is not None and not output.parent.is_dir():
+        raise fail(f"--output: there is no folder {output.parent}; make it first")
     try:
-        found = PlanningProblem.model_validate_json(problem.read_text())
+        found = PlanningProblem.model_validate_json(problem.read_text("utf-8-sig"))
     except ValidationError as error:
-        raise fail(explain(error)) from error
+        raise fail(explain(error, whole="problem")) from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise fail(f"{problem}: cannot be read as a JSON file in UTF-8 ({error})") from error
     result = make_plan(found)
     report = check_plan(found, result)
     table = Table(show_header=False, box=None)
     gap = "-" if result.gap_fraction is None else f"{result.gap_fraction:.3%}"
     bound = "-" if result.bound_eur is None else f"{result.bound_eur:.3f} EUR"
+    over = ", over all scenarios" if found.scenarios else ""
     for name, value in (
-        ("rung", result.rung), ("cost", f"{result.cost.total_eur:.3f} EUR"), ("bound", bound),
+        ("rung", result.rung), *(("not on", step) for step in result.steps_down),
+        ("cost", f"{result.expected_cost_eur:.3f} EUR{over}"), ("bound", bound),
         ("gap", gap), ("certificate", result.certificate),
         ("independent check", "passed" if report.ok else "; ".join(report.faults)),
         ("wishes not met", str(len(result.violations))),
     ):  # fmt: skip
-        table.add_row(name, value)
-    console.print(table, highlight=False)
+        table.add_row(name, Text(value))
+    console.print(table)
     if output is not None:
         output.write_text(result.model_dump_json(indent=1) + "\n")
     if not report.ok:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import datetime as dt
 from typing import Annotated
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
+
+from contracts.units import written_out
 
 
 class Frozen(BaseModel):
@@ -14,7 +16,13 @@ class Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+LAST_YEAR = 9000
+"""Far from the end of the calendar, which no grid of steps may reach over."""
+
+
 def _utc(value: dt.datetime) -> dt.datetime:
+    if value.year > LAST_YEAR:
+        raise ValueError(f"lies beyond the year {LAST_YEAR}; mend the instant")
     return value.astimezone(dt.UTC)
 
 
@@ -48,9 +56,12 @@ def _plausible_heater(value: float) -> float:
     return _plausible_power(value)
 
 
-UtcTime = Annotated[AwareDatetime, AfterValidator(_utc), AfterValidator(_whole_second)]
+UtcTime = Annotated[
+    AwareDatetime, BeforeValidator(written_out), AfterValidator(_utc), AfterValidator(_whole_second)
+]
 Finite = Annotated[float, Field(strict=True, allow_inf_nan=False)]
-NonNegative = Annotated[float, Field(strict=True, allow_inf_nan=False, ge=0.0)]
+NonNegative = Annotated[float, Field(strict=True, allow_inf_nan=False, ge=0.0, le=1e6)]
+"""Prices and energies of one house; what is dearer or larger is a slip, and drowns all else in rounding."""
 Fraction = Annotated[float, Field(strict=True, allow_inf_nan=False, ge=0.0, le=1.0)]
 Efficiency = Annotated[float, Field(strict=True, allow_inf_nan=False, gt=0.0, le=1.0)]
 Celsius = Annotated[Finite, AfterValidator(_plausible_temperature)]
