@@ -65,6 +65,18 @@ HARD: dict[str, Callable[[], PlanningProblem]] = {
     "4 EUR per kW of peak": lambda: with_grid(make_house(), peak_price_eur_per_kw=4.0),
     "fuse 9 kW": lambda: with_grid(make_house(), import_limit_w=9000.0),
     "fuse 5 kW a phase": lambda: with_grid(make_house(), phase_import_limit_w=5000.0),
+    "no battery, 6 K colder, fuse 8 kW": lambda: with_grid(
+        make_house(seed=3, battery=False, outdoor_c=-5.0), import_limit_w=8000.0
+    ),
+    "the same, 3.5 kW a phase instead": lambda: with_grid(
+        make_house(seed=3, battery=False, outdoor_c=-5.0), phase_import_limit_w=3500.0
+    ),
+    "coupled two-node rooms, blocks, the same": lambda: with_grid(
+        make_house(
+            step_s=BLOCKS, two_node=True, coupled=True, seed=3, battery=False, outdoor_c=-5.0
+        ),
+        phase_import_limit_w=3500.0,
+    ),
     "boiler 12 kW": lambda: with_boiler(make_house(), 12_000.0),
     "boiler 9 kW": lambda: with_boiler(make_house(), 9_000.0),
     "coupled, boiler 9 kW, blocks": lambda: with_boiler(
