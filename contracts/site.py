@@ -372,8 +372,12 @@ class SiteConfig(Record):
 
 
 def explain(error: ValidationError, whole: str = "site file") -> str:
-    """Say every problem of a configuration in a line of its own: field, problem, what was given."""
-    lines = []
+    """Say every problem of a configuration in a line of its own: field, problem, what was given.
+
+    Of values of one list that have the same problem the first is shown, and how many more there are.
+    """
+    lines: list[str] = []
+    more: dict[tuple[object, ...], tuple[int, int]] = {}
     for item in error.errors():
         place = ".".join(str(part) for part in item["loc"]) or whole
         message = item["msg"].removeprefix("Value error, ")
@@ -383,7 +387,17 @@ def explain(error: ValidationError, whole: str = "site file") -> str:
             message = "is not a known field; check the spelling or remove it"
         given = item.get("input")
         shown = f" (given: {_short(given)})" if isinstance(given, int | float | str) else ""
+        where = item["loc"]
+        same = (where[:-1], message) if where and isinstance(where[-1], int) else (where, message)
+        if same in more:
+            line, count = more[same]
+            more[same] = line, count + 1
+            continue
+        more[same] = len(lines), 0
         lines.append(f"{place}: {message}{shown}")
+    for line, count in more.values():
+        if count:
+            lines[line] += f", and so {count} more values of the list"
     return "\n".join(lines)
 
 

@@ -17,6 +17,7 @@ from contracts.planning.series import (
     NonNegative,
     PowerW,
     require_length,
+    require_unique,
     require_whole,
 )
 
@@ -97,6 +98,10 @@ class HeatingGroup(Frozen):
     capacity_w: PowerW
 
 
+MOST_KEPT = 1.02
+"""Share of two equal temperatures that a node may keep over a step: 1 and something for rounding."""
+
+
 def check_room(room: Room, steps: int, rooms: set[str], groups: set[str]) -> None:
     """Refuse a room whose series, nodes, neighbours or heating group do not fit, by field."""
     owner = f"room {room.name}"
@@ -128,6 +133,15 @@ def check_room(room: Room, steps: int, rooms: set[str], groups: set[str]) -> Non
         min(dynamics.decay_mass), min(dynamics.heat_mass_k),
     ) < 0:
         raise ValueError(f"{owner}.dynamics: two-node gains must not be negative")
+    for own, other in (("decay_air", "mass_to_air"), ("decay_mass", "air_to_mass")):
+        pairs = zip(getattr(dynamics, own), getattr(dynamics, other), strict=bool(given))
+        most = max((a + b for a, b in pairs), default=0.0)
+        if most > MOST_KEPT:
+            raise ValueError(
+                f"{owner}.dynamics: {own} and {other} add to {most:.3g}, a room that warms itself up; "
+                "discretise both nodes together, then they add to 1 at most"
+            )
+    require_unique(f"{owner}.dynamics.neighbours", [n.room for n in dynamics.neighbours])
     require_length(owner, "low_c", room.low_c, steps)
     require_length(owner, "high_c", room.high_c, steps)
     for step, (low, high) in enumerate(zip(room.low_c, room.high_c, strict=True)):

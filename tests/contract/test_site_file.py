@@ -153,6 +153,15 @@ def test_a_mistake_that_is_easily_made(
     assert fix in said
 
 
+def test_a_list_with_one_mistake_in_all_its_values_gets_one_line(site_values: Any) -> None:
+    put("comfort", "living", 0, "days", ["someday"] * 3 + ["mon"])(site_values)
+    put("location", "latitude", 500.5)(site_values)
+    lines = problems(site_values).splitlines()
+    assert len(lines) == 2, lines
+    [days] = [line for line in lines if line.startswith("comfort.living.0.days.0:")]
+    assert days.endswith(", and so 2 more values of the list")
+
+
 def test_every_mistake_gets_its_own_line(site_values: Any) -> None:
     put("location", "latitude", 500.5)(site_values)
     drop("inverter")(site_values)

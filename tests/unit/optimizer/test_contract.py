@@ -53,6 +53,20 @@ def test_bad_input_is_refused_with_the_fields_name(changes, field):
     assert field in str(refusal.value)
 
 
+def test_a_node_that_warms_itself_and_a_neighbour_twice_are_refused():
+    data = json.loads(small_house(5, two_node=True, coupled=True).model_dump_json())
+    PlanningProblem.model_validate_json(json.dumps(data))
+    dynamics = data["rooms"][0]["dynamics"]
+    kept = dynamics["mass_to_air"][3]
+    dynamics["mass_to_air"][3] = 1.3 - dynamics["decay_air"][3]
+    with pytest.raises(ValidationError, match=r"room0\.dynamics: decay_air and mass_to_air add to 1\.3"):
+        PlanningProblem.model_validate_json(json.dumps(data))
+    dynamics["mass_to_air"][3] = kept
+    dynamics["neighbours"] *= 2
+    with pytest.raises(ValidationError, match=r"room0\.dynamics\.neighbours has two"):
+        PlanningProblem.model_validate_json(json.dumps(data))
+
+
 def test_json_round_trips_are_exact():
     problem = small_house(5, two_node=True, coupled=True)
     again = PlanningProblem.model_validate_json(problem.model_dump_json())
