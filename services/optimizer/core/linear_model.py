@@ -33,9 +33,11 @@ _GLOP_WAYS = tuple(
 )
 """GLOP gives up (status ABNORMAL, after a tenth of a second) or goes round in circles on the relaxation of
 one house or the other, and solves it another way."""
-_GLOP_WORK, _USUAL_ROWS = 20.0, 7000
-"""Operations in units of 1e9 (about a second) before a way is given up, at so many rows: ten times what
-the relaxation of 16 coupled rooms takes; they grow with the third power of the rows."""
+_LAST_HIGHS = "threads=1\noutput_flag=false\nsimplex_iteration_limit=1000000\n"
+"""Where GLOP led nowhere, HiGHS is asked; any prices it gives make a true bound, if a weak one."""
+_GLOP_WORK, _USUAL_ROWS = 10.0, 7000
+"""Operations in units of 1e9 (about a second) before a way is given up, at so many rows: four times
+what the relaxation of 16 coupled rooms takes; they grow with the third power of the rows."""
 
 
 class SolverFailed(RuntimeError):
@@ -173,7 +175,7 @@ class LinearModel:
 
         `fixed` pins columns to values. `gap` is relative; `nodes` counts nodes (or conflicts).
         `parameters` are more of the solver's own, line by line; GLOP is asked again in other ways
-        (`_GLOP_WAYS`) when it gives up.
+        (`_GLOP_WAYS`) when it gives up, and HiGHS at last.
         `time_limit_s` is for benches only: a limit in seconds makes results depend on the machine.
         """
         low, high, cost, row_low, row_high, integer = self.vectors()
@@ -187,13 +189,15 @@ class LinearModel:
         )
         work = 1.0 + _GLOP_WORK * (self.rows / _USUAL_ROWS) ** 3
         ways = (parameters, *_GLOP_WAYS)
-        attempts = dict.fromkeys(f"max_deterministic_time:{work} {way}" for way in ways)
+        attempts = [(solver, f"max_deterministic_time:{work} {way}") for way in dict.fromkeys(ways)]
+        attempts.append(("highs", _LAST_HIGHS))
         if solver in _MIP_PARAMETERS:
             for column in np.flatnonzero(integer):
                 builder.set_var_integrality(int(column), True)
-            attempts = {_MIP_PARAMETERS[solver].format(gap=gap, nodes=nodes) + parameters: None}
-        for attempt in attempts:
-            engine = helper.ModelSolverHelper(solver)
+            words = _MIP_PARAMETERS[solver].format(gap=gap, nodes=nodes) + parameters
+            attempts = [(solver, words)]
+        for name, attempt in attempts:
+            engine = helper.ModelSolverHelper(name)
             engine.set_solver_specific_parameters(attempt)
             if time_limit_s is not None:
                 engine.set_time_limit_in_seconds(time_limit_s)

@@ -37,6 +37,19 @@ def test_when_glop_fails_by_itself_the_dual_simplex_is_tried(
     assert model.solve("glop").objective == pytest.approx(expected, rel=1e-9)
 
 
+def test_where_no_way_of_glop_leads_anywhere_highs_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = relaxation()
+    expected = model.solve("glop").objective
+    monkeypatch.setattr("services.optimizer.core.linear_model._GLOP_WAYS", (GIVES_UP,))
+    found = model.solve("glop", parameters=GIVES_UP)
+    assert found.objective == pytest.approx(expected, rel=1e-6)
+    assert found.duals.size == model.rows
+    assert model.dual_bound(found.duals) <= expected + 1e-6
+    monkeypatch.setattr("services.optimizer.core.linear_model._LAST_HIGHS", "time_limit=0\n")
+    with pytest.raises(SolverFailed, match="glop: "):
+        model.solve("glop", parameters=GIVES_UP)
+
+
 def test_what_nobody_can_solve_is_said_with_the_solver_and_its_status() -> None:
     model = LinearModel()
     [column] = model.variables(1, 0.0, 1.0)
