@@ -112,6 +112,7 @@ def _answer(
     others = {other: pick for other, pick in enumerate(state.picked) if other != room}
     prices = master.crowded(prices, state.solution.duals, others, scarcity)
     if not master.site.group_rows:
+        # behind a boiler both together ended up to 1 % dearer than `crowded` alone
         prices = master.beside(prices, state.solution, room, state.picked)
     price_room(room, prices)
     costs = master.costs_at(room, prices)

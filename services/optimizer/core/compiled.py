@@ -1,6 +1,6 @@
 """How numerical kernels are compiled: once, kept on disk, and free of the interpreter's lock.
 
-Rooms are priced side by side in threads (crew.py), which only compiled code without the lock allows.
+Two-node rooms are bounded in threads (side_by_side.py), which only code without the lock allows.
 """
 
 from __future__ import annotations

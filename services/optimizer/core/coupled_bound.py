@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from services.optimizer.core.cells import slow
 from services.optimizer.core.columns import Column, relay_rules
 from services.optimizer.core.coupled import CoupledPricer, HeatPrices, neighbour_linear
-from services.optimizer.core.crew import Crew
 from services.optimizer.core.house import House, RoomArrays
 from services.optimizer.core.master import Prices
 from services.optimizer.core.pricing import (
@@ -27,6 +26,7 @@ from services.optimizer.core.pricing import (
     price_room_two_node,
     split_modes,
 )
+from services.optimizer.core.side_by_side import side_by_side
 
 Floats = NDArray[np.float64]
 
@@ -222,7 +222,7 @@ def _start_credit(house: House, prices: HeatPrices, index: int) -> float:
 def coupled_bound(
     house: House, pricers: list[CoupledPricer], site_bound: float, prices: Prices,
     heat: HeatPrices, reach: tuple[list[Floats], list[Floats]], temperatures: Floats,
-    guesses: list[Column], crew: Crew,
+    guesses: list[Column],
 ) -> float | None:
     """Lagrangian bound of the whole house (EUR), or None when a room has no slow mode.
 
@@ -245,7 +245,7 @@ def coupled_bound(
             CELL_WIDTH_K[pricer.room.nodes],
         )
 
-    for room in crew.each(part, pricers):
+    for room in side_by_side(part, pricers):
         if room is None:
             return None
         total += room

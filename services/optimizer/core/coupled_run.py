@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 from services.optimizer.core.columns import Column, relay_steps
 from services.optimizer.core.coupled import CoupledPricer, HeatPrices
 from services.optimizer.core.coupled_bound import coupled_bound
-from services.optimizer.core.crew import Crew
 from services.optimizer.core.generation import (
     Decomposed,
     Generation,
@@ -103,11 +102,10 @@ class CoupledRun(Generation):
     def _certify(self, duals: Floats) -> None:
         """The better of the relaxation's bound and the Lagrangian bound."""
         prices = self.master.prices(duals, np.zeros(len(self.pricers)))
-        with Crew() as crew:
-            bound = coupled_bound(
-                self.house, self.pricers, self.master.base.dual_bound(duals), prices, self.prices,
-                self.reach, self._air(), self.best_columns(prices), crew,
-            )
+        bound = coupled_bound(
+            self.house, self.pricers, self.master.base.dual_bound(duals), prices, self.prices,
+            self.reach, self._air(), self.best_columns(prices),
+        )
         self.done.priced += len(self.pricers)
         if bound is not None and bound > self.done.bound_eur:
             self.done.bound_eur, self.certified = bound, True

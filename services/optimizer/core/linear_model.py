@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from ortools.linear_solver.python import model_builder_helper as helper
-from scipy.sparse import csr_matrix
+from scipy.optimize import linprog
+from scipy.sparse import csr_matrix, vstack
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -33,8 +34,7 @@ _GLOP_WAYS = tuple(
 )
 """GLOP gives up (status ABNORMAL, after a tenth of a second) or goes round in circles on the relaxation of
 one house or the other, and solves it another way."""
-_LAST_HIGHS = "threads=1\noutput_flag=false\nsimplex_iteration_limit=1000000\n"
-"""Where GLOP led nowhere, HiGHS is asked; any prices it gives make a true bound, if a weak one."""
+_HIGHS_ITERATIONS = 1_000_000
 _GLOP_WORK, _USUAL_ROWS = 10.0, 7000
 """Operations in units of 1e9 (about a second) before a way is given up, at so many rows: four times
 what the relaxation of 16 coupled rooms takes; they grow with the third power of the rows."""
@@ -189,15 +189,13 @@ class LinearModel:
         )
         work = 1.0 + _GLOP_WORK * (self.rows / _USUAL_ROWS) ** 3
         ways = (parameters, *_GLOP_WAYS)
-        attempts = [(solver, f"max_deterministic_time:{work} {way}") for way in dict.fromkeys(ways)]
-        attempts.append(("highs", _LAST_HIGHS))
+        attempts = [f"max_deterministic_time:{work} {way}" for way in dict.fromkeys(ways)]
         if solver in _MIP_PARAMETERS:
             for column in np.flatnonzero(integer):
                 builder.set_var_integrality(int(column), True)
-            words = _MIP_PARAMETERS[solver].format(gap=gap, nodes=nodes) + parameters
-            attempts = [(solver, words)]
-        for name, attempt in attempts:
-            engine = helper.ModelSolverHelper(name)
+            attempts = [_MIP_PARAMETERS[solver].format(gap=gap, nodes=nodes) + parameters]
+        for attempt in attempts:
+            engine = helper.ModelSolverHelper(solver)
             engine.set_solver_specific_parameters(attempt)
             if time_limit_s is not None:
                 engine.set_time_limit_in_seconds(time_limit_s)
@@ -205,6 +203,9 @@ class LinearModel:
             if engine.has_solution():
                 break
         else:
+            found = self._by_highs(low, high) if solver == "glop" else None
+            if found is not None:
+                return found
             raise SolverFailed(f"{solver}: {engine.status_string() or engine.status()}")
         is_lp = solver == "glop"
         objective = float(engine.objective_value())
@@ -214,6 +215,25 @@ class LinearModel:
             objective=objective,
             bound=objective if is_lp else float(engine.best_objective_bound()),
         )
+
+    def _by_highs(self, low: Floats, high: Floats) -> Solution | None:
+        """The LP by HiGHS's dual simplex; through scipy, as OR-tools hands on other numbers for its duals."""
+        _, _, cost, row_low, row_high, _ = self.vectors()
+        matrix, equal = self.matrix(), row_low == row_high
+        below, above = ~equal & np.isfinite(row_high), ~equal & np.isfinite(row_low)
+        found = linprog(
+            cost, vstack([matrix[below], -matrix[above]]),
+            np.concatenate([row_high[below], -row_low[above]]), matrix[equal], row_low[equal],
+            np.column_stack([low, high]), method="highs-ds", options={"maxiter": _HIGHS_ITERATIONS},
+        )  # fmt: skip
+        if found.status != 0:
+            return None
+        duals = np.zeros(self.rows)
+        upper, lower = np.split(found.ineqlin.marginals, [int(below.sum())])
+        duals[equal] = found.eqlin.marginals
+        duals[below] += upper
+        duals[above] -= lower
+        return Solution(np.asarray(found.x), duals, float(found.fun), float(found.fun))
 
     def dual_bound(self, duals: Floats) -> float:
         """A true lower bound on the LP from any row prices (weak duality with finite bounds).

@@ -194,8 +194,8 @@ class Master:
         """`prices` with what a room's relay is sure to cost beside all others, picked as in `solution`.
 
         The duals price the next watt. A relay takes many at once: what goes beyond the fuse, a phase's
-        limit or the month's peak, once the battery's charging gives way, is priced at that, and what
-        stays inside at the tariff at most.
+        limit or the month's peak is priced at that, and what stays inside at the tariff at most. For fuse
+        and peak the battery's charging gives way first.
         """
         arrays, grid, steps = self.house.rooms[room], self.house.problem.grid, self.steps
         weights = self.house.problem.weights

@@ -7,13 +7,12 @@ import threading
 
 import pytest
 
-from services.optimizer.core.crew import Crew, cores
+from services.optimizer.core.side_by_side import cores, side_by_side
 
 
 @pytest.mark.parametrize("threads", [1, 2, 5])
 def test_answers_come_in_the_order_of_the_questions(threads):
-    with Crew(threads) as crew:
-        answers = crew.each(lambda item, scratch: (item, scratch), range(40))
+    answers = side_by_side(lambda item, scratch: (item, scratch), range(40), threads)
     assert [item for item, _ in answers] == list(range(40))
     assert len({id(scratch) for _, scratch in answers}) <= threads
 
@@ -25,11 +24,9 @@ def test_two_at_work_never_share_memory():
         meeting.wait()  # both are inside at once
         return scratch
 
-    with Crew(2) as crew:
-        first, second = crew.each(task, [0, 1])
-        third, fourth = crew.each(task, [2, 3])
+    first, second, third, fourth = side_by_side(task, range(4), 2)
     assert first is not second
-    assert {id(first), id(second)} == {id(third), id(fourth)}, "memory is kept for the next round"
+    assert {id(third), id(fourth)} == {id(first), id(second)}, "memory is used again"
 
 
 @pytest.mark.parametrize("threads", [1, 2])
@@ -39,8 +36,8 @@ def test_a_fault_in_one_room_is_the_callers(threads):
             raise ValueError("room 3")
         return item
 
-    with Crew(threads) as crew, pytest.raises(ValueError, match="room 3"):
-        crew.each(task, range(6))
+    with pytest.raises(ValueError, match="room 3"):
+        side_by_side(task, range(6), threads)
 
 
 def test_no_more_threads_than_this_process_may_use():
@@ -49,9 +46,8 @@ def test_no_more_threads_than_this_process_may_use():
     os.sched_setaffinity(0, {min(allowed)})
     try:
         assert cores() == 1
-        with Crew() as crew:
-            assert set(crew.each(lambda _, __: threading.get_ident(), range(4))) == {
-                threading.get_ident()
-            }
+        assert set(side_by_side(lambda _, __: threading.get_ident(), range(4))) == {
+            threading.get_ident()
+        }
     finally:
         os.sched_setaffinity(0, allowed)
