@@ -146,7 +146,7 @@ class Inverter(Record):
 
     ac_limit_w: Annotated[PositiveWatts, Field(gt=0)]
     efficiency: Annotated[Fraction, Field(gt=0.5)] = 0.97
-    curtailable: Annotated[bool, Field(description="PV can be turned down")] = False
+    curtailable: Annotated[bool, Field(description="PV can be turned down, by a limit on export")] = False
     phase: Annotated[Phase | None, Field(description="none: feeds all three")] = None
 
 
@@ -271,6 +271,11 @@ class SiteConfig(Record):
         _unique("evs: id", [ev.id for ev in self.evs], "car")
         _unique("pv: name", [array.name for array in self.pv], "array")
         _unique("loads: id", [load.id for load in self.loads], "load")
+        if self.inverter.curtailable and self.battery is None:
+            raise ValueError(
+                "inverter.curtailable: the export limit is set at a hybrid inverter, which a site without "
+                "battery has not; describe the battery or leave it false"
+            )
         groups = [group.name for group in self.heating_groups]
         _unique("heating_groups: name", groups, "group")
         for room in self.rooms:
@@ -359,10 +364,11 @@ class SiteConfig(Record):
         return self.away_low_c if room.away_low_c is None else room.away_low_c
 
     def devices(self) -> tuple[str, ...]:
-        """Every commandable device: a relay a room, the battery, each EV."""
+        """Every commandable device: a relay a room, the battery, the export limit, each EV."""
         return (
             *(f"relay-{room.id}" for room in self.rooms),
             *(("battery",) if self.battery else ()),
+            *(("inverter-export",) if self.inverter.curtailable else ()),
             *(f"ev-{ev.id}" for ev in self.evs),
         )
 

@@ -58,10 +58,12 @@ class Leases:
         """All commands in force, for the house."""
         relays = {room.id: self.value(f"relay-{room.id}", now) for room in site.rooms}
         battery = self.value("battery", now)
+        export_limit = self.value("inverter-export", now)
         return Actuation(
             relays={room: None if value is None else bool(value)
                     for room, value in relays.items()},
             battery_power_w=None if not battery else float(battery),
+            export_limit_w=None if export_limit is None else float(export_limit),
             ev_current_a={
                 ev.id: None if (value := self.value(f"ev-{ev.id}", now)) is None else value / 1_000
                 for ev in site.evs

@@ -55,6 +55,8 @@ class DispatcherState(State):
     """Plan in force, overrides in force, commands under way, on-time carried between slots."""
 
     plan: Plan | None = None
+    sell_eur_per_kwh: tuple[float, ...] = ()
+    """What the plan took a kWh of export to bring, by its steps."""
     plan_event: str = ""
     plan_correlation: str = ""
     plan_trace: str = ""
@@ -81,6 +83,7 @@ class Dispatcher(Service[DispatcherState]):
         data = event.data
         if isinstance(data, PlanComputed):
             state.plan, state.plan_event = data.plan, event.id
+            state.sell_eur_per_kwh = data.inputs.sell_eur_per_kwh if data.inputs else ()
             state.plan_correlation, state.plan_trace = event.correlation, event.traceparent
         elif isinstance(data, ModeChanged):
             state.safety_mode = data.after
@@ -217,6 +220,10 @@ class Dispatcher(Service[DispatcherState]):
             result.append(schedule.Wish(f"relay-{room.name}", "relay", int(on), reason))
         if site.battery is not None and plan.battery_charge_w:
             result.append(schedule.battery_wish(plan, step, site))
+        if site.inverter.curtailable and state.sell_eur_per_kwh:
+            limit = schedule.export_wish(state.sell_eur_per_kwh[step], site)
+            if limit.value == 0 or _to_be_lifted(state.sent.get(limit.device), limit.value):
+                result.append(limit)
         cars = {ev.id: ev for ev in site.evs}
         for car in plan.evs:
             ev = cars.get(car.name)
@@ -276,6 +283,11 @@ class Dispatcher(Service[DispatcherState]):
             return
         sent.retries += 1
         sent.status = "failed" if sent.retries <= RETRIES else "given up"
+
+
+def _to_be_lifted(sent: Sent | None, own: int) -> bool:
+    """Whether a limit that we set still stands: then it is put back once, not renewed for ever."""
+    return sent is not None and (sent.value != own or sent.status == "failed")
 
 
 def _as_asked(wish: override.Requested) -> override.Requested:

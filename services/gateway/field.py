@@ -116,6 +116,7 @@ class HouseField:
             )  # fmt: skip
             self._devices.append(self.inverter)
             self._actuators["battery"] = self.inverter.battery
+            self._actuators["inverter-export"] = self.inverter.export_limit
         self.chargers: dict[str, OcppCentralSystem] = {}
         if site.evs:
             central = OcppCentralSystem(

@@ -99,6 +99,8 @@ BROKEN: dict[str, tuple[Break, str, str]] = {
     "current below the standard": (
         put("evs", 0, "current_min_a", 4), "evs.0.current_min_a:", "equal to 6"),
     "no fuse": (put("grid", "import_limit_w", 0), "grid.import_limit_w:", "greater than 0"),
+    "export limit without an inverter to set it": (
+        put("battery", None), "inverter.curtailable:", "describe the battery or leave it false"),
     "azimuth": (put("pv", 0, "azimuth_deg", 360), "pv.0.azimuth_deg:", "less than 360"),
 }  # fmt: skip
 
@@ -182,7 +184,7 @@ class TestTheShippedHouse:
         assert len(site.rooms) == 16
         assert site.location.timezone == "Europe/Prague"
         assert site.pv_peak_w == 10_000
-        assert len(site.devices()) == 16 + 1 + 1
+        assert len(site.devices()) == 16 + 2 + 1
         assert len(set(site.devices())) == len(site.devices())
 
     def test_neighbours_see_each_other(self, site: SiteConfig) -> None:

@@ -11,11 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from contracts.events.command import Proposed
 from contracts.events.override import Requested
 from contracts.site import SiteConfig
 from services.dispatcher.core import overrides, schedule
 from services.dispatcher.service import Dispatcher, DispatcherState
-from tests.conftest import make_event
+from tests.conftest import START, make_event, tick
 
 NOW = datetime(2026, 1, 12, 18, 1, tzinfo=UTC)
 
@@ -141,3 +142,58 @@ def test_an_override_of_a_device_is_proposed_at_once(site: SiteConfig) -> None:
     service, state = Dispatcher(), DispatcherState(site=site, now=NOW)
     request = wish(target="relay-living", quantity="relay", value=1.0)
     assert ask(service, state, request, "a") == ["override.granted", "command.proposed"]
+
+
+def proposals(
+    service: Dispatcher, state: DispatcherState, minutes: range
+) -> list[tuple[int, int, str]]:
+    """(minute, value, reason) of every export limit proposed at those minutes."""
+    found = []
+    for minute in minutes:
+        clock = tick(minute)
+        state.now, state.tick = clock.time, clock.id
+        service.fold(state, clock)
+        for device, payload, _ in state.outbox:
+            proposed = Proposed.model_validate_json(payload)
+            assert (device, proposed.kind) == ("inverter-export", "inverter-export")
+            found.append((minute, proposed.value, proposed.reason))
+    return found
+
+
+def sunny(site: SiteConfig, *sell: float) -> DispatcherState:
+    """Quarter hours in which a kWh fed in brings so much, and nothing else is planned."""
+    steps = SimpleNamespace(
+        start=START, step_s=(900,) * len(sell), rooms=(), evs=(), battery_charge_w=()
+    )
+    state = DispatcherState(site=site, safety_mode="normal", sell_eur_per_kwh=sell)
+    state.plan = steps  # type: ignore[assignment]
+    return state
+
+
+def test_where_feeding_in_costs_money_nothing_is_exported_and_the_limit_is_lifted_once(
+    site: SiteConfig,
+) -> None:
+    state = sunny(site, 0.02, -0.01, -0.01, 0.0, 0.02, 0.02, 0.02)
+    found = proposals(Dispatcher(), state, range(105))
+    assert [(minute, value) for minute, value, _ in found] == [
+        (16, 0), (31, 0), (46, 10_000),
+    ]  # fmt: skip
+    assert "-0.010 EUR: nothing is exported" in found[0][2]
+
+
+def test_a_limit_that_could_not_be_lifted_is_lifted_again(site: SiteConfig) -> None:
+    service, state = Dispatcher(), sunny(site, -0.01, 0.02, 0.02)
+    assert [value for _, value, _ in proposals(service, state, range(17))] == [0, 10_000]
+    service._retry(state, "inverter-export")
+    assert proposals(service, state, range(17, 45))[0][:2] == (21, 10_000)
+
+
+def test_the_least_price_of_the_connection_counts_and_other_inverters_are_left_alone(
+    site: SiteConfig,
+) -> None:
+    dear = site.grid.model_copy(update={"export_min_price_eur_per_kwh": 0.05})
+    state = sunny(site.model_copy(update={"grid": dear}), 0.02, 0.05)
+    assert [value for _, value, _ in proposals(Dispatcher(), state, range(17))] == [0, 10_000]
+    plain = site.inverter.model_copy(update={"curtailable": False})
+    state = sunny(site.model_copy(update={"inverter": plain}), -0.02, -0.02)
+    assert proposals(Dispatcher(), state, range(17)) == []

@@ -20,6 +20,7 @@ CYCLE_S = 300
 CYCLES_PER_SLOT = 3
 HOLD_W = 1
 """Smallest charge power: keeps the battery from discharging without charging it noticeably."""
+EXPORT = "inverter-export"
 SELF_USE_TOLERANCE_W = 150
 SELF_USE_TOLERANCE = 0.10
 
@@ -78,6 +79,20 @@ def battery_wish(plan: Plan, step: int, site: SiteConfig) -> Wish:
         return Wish("battery", "battery", HOLD_W, f"keep the charge for dearer hours; {price}")
     verb = "charge" if planned > 0 else "discharge"
     return Wish("battery", "battery", round(planned), f"{verb} at {abs(planned):.0f} W; {price}")
+
+
+def export_wish(sell_eur_per_kwh: float, site: SiteConfig) -> Wish:
+    """Export limit of a step: nothing where feeding in costs money, else the connection's own.
+
+    The plan's own curtailment is a mean over its forecast of sun and load; the inverter holds a limit
+    against what comes, within a second.
+    """
+    least = max(0.0, site.grid.export_min_price_eur_per_kwh or 0.0)
+    if sell_eur_per_kwh < least:
+        reason = f"a kWh fed in brings {sell_eur_per_kwh:.3f} EUR: nothing is exported"
+        return Wish(EXPORT, "inverter-export", 0, reason)
+    reason = f"a kWh fed in brings {sell_eur_per_kwh:.3f} EUR: the connection's limit holds"
+    return Wish(EXPORT, "inverter-export", int(site.grid.export_limit_w), reason)
 
 
 def ev_wish(power_w: float, carry_wh: float, ev: Ev) -> tuple[int, float]:

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict
 
 from contracts import grid
 from contracts.base import Record as Payload
+from contracts.events.command import Executed
 from contracts.events.measurement import EvSampled, HouseSampled, RoomSampled
 from contracts.events.price import PricesPublished
 from contracts.events.weather import WeatherForecastIssued
@@ -28,6 +29,8 @@ KEEP_S = {"pv": 60 * DAY_S, "load": 70 * DAY_S, "price": 400 * DAY_S}
 KEEP_RUNS = 13
 """Weather runs kept: the newest speaks, the one before says how much it changed its mind, and hourly ones
 of half a day hold the weather of the hours just past, which the predictors' features look back on."""
+EXPORT_MARGIN_W = 150.0
+"""Export this near its limit, or above, may have cost PV power: the limit holds to the meter's accuracy."""
 DIGITS = {"pv": 1, "load": 1, "price": 3}
 
 
@@ -81,9 +84,11 @@ class Record(BaseModel):
     runs: list[WeatherForecastIssued] = []
     relay_on: dict[str, bool | None] = {}
     ev_w: dict[str, float | None] = {}
+    export_limit: Executed | None = None
+    """Newest export limit that the inverter took from us."""
 
     def take(self, data: Payload, site: SiteConfig | None, bounded: bool = True) -> None:
-        """Fold one payload of the log; others than the five it knows are ignored."""
+        """Fold one payload of the log; others than the six it knows are ignored."""
         if isinstance(data, RoomSampled):
             self.relay_on[data.room] = data.relay_on
         elif isinstance(data, EvSampled):
@@ -93,7 +98,11 @@ class Record(BaseModel):
             if site is not None:
                 load_w = uncontrolled_load_w(site, data.load_w, self.relay_on, self.ev_w)
                 self._sample("load", slot, load_w, bounded)
-            self._sample("pv", slot, data.pv_w, bounded)
+            pv_w = None if self._held_back(data, site) else data.pv_w
+            self._sample("pv", slot, pv_w, bounded)
+        elif isinstance(data, Executed):
+            if data.device == "inverter-export":
+                self.export_limit = data
         elif isinstance(data, PricesPublished):
             start = int(data.start.timestamp())
             for i, value in enumerate(data.eur_per_mwh):
@@ -105,6 +114,15 @@ class Record(BaseModel):
             self.runs.sort(key=lambda run: run.issued)
             if bounded:
                 del self.runs[:-KEEP_RUNS]
+
+    def _held_back(self, data: HouseSampled, site: SiteConfig | None) -> bool:
+        """Whether the sun may have offered more than the inverter took: such a sample teaches nobody."""
+        limit = self.export_limit
+        if limit is None or site is None or data.time >= limit.until:
+            return False
+        if limit.value >= site.grid.export_limit_w - EXPORT_MARGIN_W:
+            return False
+        return data.grid_w is None or -data.grid_w > limit.value - EXPORT_MARGIN_W
 
     def _sample(self, kind: str, slot: int, value: float | None, bounded: bool) -> None:
         if value is None:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pytest
 
+from contracts.events.command import Executed
 from contracts.events.forecast import ForecastIssued
 from contracts.events.measurement import EvSampled, HouseSampled, RoomSampled
 from contracts.events.price import PricesPublished
@@ -61,6 +62,37 @@ class TestTrack:
         assert track.values == [1.0, None, None, 4.0]
         assert np.isnan(track.series().values[1])
         assert track.known_days() == pytest.approx(2 / 96)
+
+
+class TestExportLimit:
+    """What the inverter was told to leave on the roof is no measure of the sun."""
+
+    def limited(self, value: int, minutes: int) -> Executed:
+        return Executed(
+            verdict="v", proposal="p", device="inverter-export", value=value,
+            until=START + timedelta(minutes=minutes), time=START,
+        )  # fmt: skip
+
+    @pytest.mark.parametrize(
+        ("value", "grid_w", "kept"),
+        [
+            (0, 0.0, False),
+            (0, None, False),
+            (0, 400.0, True),
+            (3_000, -2_900.0, False),
+            (3_000, -1_000.0, True),
+            (10_000, -9_990.0, True),
+        ],
+    )
+    def test_a_sample_at_the_limit_is_left_out(
+        self, site: SiteConfig, value: int, grid_w: float | None, kept: bool
+    ) -> None:
+        record = Record()
+        record.take(self.limited(value, 30), site)
+        record.take(house(0, pv=900.0).model_copy(update={"grid_w": grid_w}), site)
+        record.take(house(30, pv=800.0).model_copy(update={"grid_w": grid_w}), site)
+        record.take(house(45), site)
+        assert record.tracks["pv"].values == ([900.0, None, 800.0] if kept else [800.0])
 
 
 class TestUncontrolledLoad:
