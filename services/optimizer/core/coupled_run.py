@@ -31,6 +31,9 @@ neighbours are further off the truth."""
 
 CORRECTION_ROUNDS = 2
 
+DEAR_PLACING = 5e-3
+"""Where the site's whole choices cost more than this share, the rooms choose again beside them."""
+
 
 def heat_prices(house: House, relaxation: Relaxation) -> HeatPrices:
     """Values of heat from the duals of the relaxation's dynamics."""
@@ -93,6 +96,11 @@ class CoupledRun(Generation):
             if not improved and correction > 0:
                 break
             self._freeze(self._air())
+        placed = self.done.placed
+        assert placed is not None
+        if placed.placing_eur > DEAR_PLACING * abs(placed.objective_eur):
+            self.choose_again(picked, duals, STOP)
+        self.settle_site()
         self.done.columns = self.master.count
         self.done.bound_eur = self.relaxation.bound
         if certify:

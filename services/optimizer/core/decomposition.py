@@ -42,8 +42,8 @@ WARM_GAP = 3e-3
 PLACING_SHARE = 0.2
 """Share of the wanted gap kept back for the site's integers, which are placed after the choice."""
 
-AGAIN_SHARE, PLACED_ROUNDS = 0.5, 3
-"""Where they cost more than this share, the rooms choose again beside them, after so many rounds."""
+AGAIN_SHARE = 0.5
+"""Where they cost more than this share, the rooms choose again beside them."""
 
 
 def decompose(
@@ -111,23 +111,13 @@ class _Decomposition(Generation):
         done.placed = place(self.house, self.read(picked))
         done.lp_solves += 1
         if done.placed.placing_eur > dear * abs(objective + fee):
-            self._choose_again(picked, prices.best_duals)
+            self.choose_again(picked, prices.best_duals, LATE_STOP)
         cost = done.placed.objective_eur
         if cost - done.bound_eur > FAR_GAP * abs(cost):
             self.keep_rounded()
+        self.settle_site()
         done.columns = self.master.count
         return done
-
-    def _choose_again(self, picked: list[int], duals: Floats) -> None:
-        """Whole choices of the site left less than the rooms took: they choose again beside them."""
-        assert self.done.placed is not None
-        self.master.whole = self.done.placed.whole
-        self.generate(Stabilised(duals), PLACED_ROUNDS, LATE_STOP)
-        picked, objective = self.choose([list(picked)])
-        picked, _ = self.refine(picked, objective)
-        relays = self.read(picked)
-        self.master.whole = {}
-        self.keep_if_cheaper(relays)
 
     def _first_duals(self) -> Floats:
         """Prices of the relaxation, those of the last plan for the energy where there is one."""

@@ -12,7 +12,7 @@ from services.optimizer.core.choose import dive, refine, settle
 from services.optimizer.core.columns import Column, RoomPricer, relay_steps
 from services.optimizer.core.coupled import CoupledPricer
 from services.optimizer.core.house import House
-from services.optimizer.core.lp_rung import BIASES, Placed, Relaxation, place
+from services.optimizer.core.lp_rung import BIASES, LAST_NODES, Placed, Relaxation, place
 from services.optimizer.core.master import Master, Prices
 from services.optimizer.core.rounding import round_relays
 
@@ -26,6 +26,9 @@ FAR_GAP = 2e-2
 limits are full: where a fuse lets few relays on at once, what diving finds can be twice too dear."""
 
 REFINE_GROUPS = 4
+
+PLACED_ROUNDS = 3
+"""Rounds in which the rooms are asked again beside what the site has chosen."""
 
 WORTH_FRACTION = 1e-4
 """A plan that gains less than this share of the cost is no reason to go on."""
@@ -124,12 +127,25 @@ class Generation:
         return columns
 
     def keep_if_cheaper(self, relays: Floats) -> bool:
-        """Place relays and keep the plan if it is the best; True when it gains more than a trifle."""
-        placed, best = place(self.house, relays), self.done.placed
+        """Place relays and keep the plan if it is the best; True when it gains more than a trifle.
+
+        Where whole choices of cars and loads must be searched for, which takes longer than all else, those
+        of the first plan stay until `settle_site`.
+        """
+        best = self.done.placed
         self.done.lp_solves += 1
         if best is None:
-            self.done.placed = placed
+            self.done.placed = place(self.house, relays)
             return True
+        if best.solver == "glop":
+            placed = place(self.house, relays)
+        else:
+            shared = self.master.site.first_scenario_column
+            kept = {column: value for column, value in best.whole.items() if column < shared}
+            placed = place(self.house, relays, kept)
+            placed = replace(
+                placed, placing_eur=best.placing_eur, solver=best.solver, settled=False
+            )
         if placed.objective_eur < best.objective_eur:
             self.done.placed = placed
         return placed.objective_eur < best.objective_eur - WORTH_FRACTION * abs(best.objective_eur)
@@ -168,6 +184,27 @@ class Generation:
         )
         self.done.lp_solves += solves
         return picked, objective
+
+    def choose_again(self, picked: list[int], duals: Floats, stop: float) -> None:
+        """Whole choices of the site left less than the rooms took: they choose again beside them."""
+        assert self.done.placed is not None
+        self.master.whole = self.done.placed.whole
+        self.generate(Stabilised(duals), PLACED_ROUNDS, stop)
+        picked, objective = self.choose([list(picked)])
+        picked, _ = self.refine(picked, objective)
+        relays = self.read(picked)
+        self.master.whole = {}
+        self.keep_if_cheaper(relays)
+
+    def settle_site(self) -> None:
+        """Search, and longer, for the whole choices of cars and loads beside the relays of the plan."""
+        placed = self.done.placed
+        assert placed is not None
+        if not placed.settled:
+            self.done.lp_solves += 1
+            last = place(self.house, placed.decisions.relays, nodes=LAST_NODES)
+            if last.objective_eur < placed.objective_eur:
+                self.done.placed = last
 
     def best_columns(self, prices: Prices) -> list[Column]:
         """The known schedule of each room that costs least at these prices."""

@@ -187,6 +187,7 @@ class LinearModel:
         builder.fill_model_from_sparse_data(
             low, high, cost, row_low, row_high, self.matrix()  # type: ignore[arg-type]
         )
+        is_lp = solver == "glop"
         work = 1.0 + _GLOP_WORK * (self.rows / _USUAL_ROWS) ** 3
         ways = (parameters, *_GLOP_WAYS)
         attempts = [f"max_deterministic_time:{work} {way}" for way in dict.fromkeys(ways)]
@@ -200,14 +201,14 @@ class LinearModel:
             if time_limit_s is not None:
                 engine.set_time_limit_in_seconds(time_limit_s)
             engine.solve(builder)
-            if engine.has_solution():
+            # an LP that was only cut short has a solution, too, with prices of no use
+            if engine.has_solution() and (not is_lp or engine.status() == helper.SolveStatus.OPTIMAL):
                 break
         else:
-            found = self._by_highs(low, high) if solver == "glop" else None
+            found = self._by_highs(low, high) if is_lp else None
             if found is not None:
                 return found
             raise SolverFailed(f"{solver}: {engine.status_string() or engine.status()}")
-        is_lp = solver == "glop"
         objective = float(engine.objective_value())
         return Solution(
             values=np.asarray(engine.variable_values(), dtype=np.float64),

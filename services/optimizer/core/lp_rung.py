@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -26,15 +27,17 @@ from services.optimizer.core.site_rows import SiteRows, build_site
 Floats = NDArray[np.float64]
 
 BIASES = (0.35, 0.5, 0.65)
-SITE_NODES = 100
+SITE_NODES, LAST_NODES = 100, 400
+"""For a candidate, and for the plan that is made: with two cars and loads 100 nodes were up to 9 % dearer."""
 SITE_SCIP = (
     "presolving/maxrestarts = 0\nseparating/maxroundsroot = 5\nseparating/maxrounds = 0\n"
 )
 """Restarts and cuts cost five times more than they save on these small, loose models."""
 STAIRCASE_GLOP = f"use_preprocessing:false use_dual_simplex:true {STRONG_PIVOTS}"
 """With the rooms' dynamics as rows the dual simplex needs two thirds of the primal's time."""
-SITE_GAP = 1e-4
-"""Relative gap at which the site's whole choices (ways, cars, loads) are good enough."""
+SITE_GAP, SETTLED_GAP = 1e-4, 1e-3
+"""Relative gap at which the site's whole choices (ways, cars, loads) are good enough to end the search, and,
+relative to the whole cost, not to search again with more nodes."""
 
 
 class RelaxationFailed(SolverFailed):
@@ -77,7 +80,7 @@ class Placed:
     """The best of everything but the rooms for given relays, and the whole objective, EUR.
 
     `whole` holds the site's integers (columns of `build_site`), `placing_eur` is what it costs that
-    they are whole.
+    they are whole; `settled` says that a longer search could not gain SETTLED_GAP beside these relays.
     """
 
     decisions: Decisions
@@ -86,6 +89,7 @@ class Placed:
     solver: str
     whole: dict[int, float]
     placing_eur: float
+    settled: bool
 
 
 class _Site(NamedTuple):
@@ -98,13 +102,15 @@ class _Site(NamedTuple):
     integers: NDArray[np.int64]
 
 
-def place(house: House, relays: Floats) -> Placed:
+def place(
+    house: House, relays: Floats, fixed: Mapping[int, float] | None = None, nodes: int = SITE_NODES
+) -> Placed:
     """Best battery, cars, loads and grid for fixed relays; the LP duals price the steps.
 
-    With scenarios the objective is the mix of expectation and tail; the decisions returned are
+    `fixed` columns of the site keep their values; `nodes` bounds the search for whole ones. With scenarios the objective is the mix of expectation and tail; the decisions returned are
     those of the nominal future with cars, loads and the battery's here-and-now steps kept.
     """
-    site, solution, relaxed, solver, integers = _solve_site(house, relays, {})
+    site, solution, relaxed, solver, integers = _solve_site(house, relays, dict(fixed or {}), nodes)
     shared = [
         read_decisions(house, site, columns, solution.values, relays) for columns in site.scenarios
     ]
@@ -115,11 +121,12 @@ def place(house: House, relays: Floats) -> Placed:
     price = solution_marginal_price(house, site.scenarios, relaxed)
     whole = {int(column): float(np.round(solution.values[column])) for column in integers}
     placing = solution.objective - relaxed.objective
-    return Placed(decisions, objective, price, solver, whole, placing)
+    settled = solution.objective - solution.bound <= SETTLED_GAP * max(1.0, abs(objective))
+    return Placed(decisions, objective, price, solver, whole, placing, settled)
 
 
 def _solve_site(
-    house: House, relays: Floats, fixed: dict[int, float]
+    house: House, relays: Floats, fixed: dict[int, float], nodes: int = SITE_NODES
 ) -> _Site:
     model = LinearModel()
     site = build_site(model, house)
@@ -140,11 +147,11 @@ def _solve_site(
         pass  # the guess was no solution; the search finds one
     try:
         found = model.solve(
-            "scip", fixed=fixed, gap=SITE_GAP, nodes=SITE_NODES, parameters=SITE_SCIP
+            "scip", fixed=fixed, gap=SITE_GAP, nodes=nodes, parameters=SITE_SCIP
         )
         return _Site(site, found, relaxed, "scip", integers)
     except SolverFailed:
-        found = model.solve("highs", fixed=fixed, gap=SITE_GAP, nodes=SITE_NODES)
+        found = model.solve("highs", fixed=fixed, gap=SITE_GAP, nodes=nodes)
         return _Site(site, found, relaxed, "highs", integers)
 
 
@@ -156,8 +163,11 @@ def _rounded(house: House, site: SiteRows, values: Floats) -> dict[int, float]:
             for choice, first, second in zip(choices, forth, back, strict=True):
                 whole[int(choice)] = float(values[first] >= values[second])
     for ev in site.evs:
-        for on in ev.on:
-            whole[int(on)] = float(values[on] > 1e-6)
+        # a share of a step charges at less than the least current: that energy in as few steps at most
+        shares = values[ev.on]
+        fullest = np.argsort(-shares, kind="stable")[: int(np.ceil(shares.sum() - 1e-6))]
+        for place, on in enumerate(ev.on):
+            whole[int(on)] = float(place in fullest)
     for load, source in zip(site.loads, house.problem.deferrable_loads, strict=True):
         if source.interruptible:
             for choice in load.choice:

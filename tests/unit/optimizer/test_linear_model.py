@@ -55,3 +55,9 @@ def test_what_nobody_can_solve_is_said_with_the_solver_and_its_status() -> None:
     model.put(model.add_rows(1, 2.0, 3.0), column, 1.0)
     with pytest.raises(SolverFailed, match=r"glop: .*INFEASIBLE"):
         model.solve("glop", parameters="use_preprocessing:false")
+
+
+def test_an_lp_that_was_cut_short_is_solved_another_way() -> None:
+    model = relaxation()
+    found = model.solve("glop", parameters="use_preprocessing:false max_number_of_iterations:20")
+    assert found.objective == pytest.approx(model.solve("glop").objective, rel=1e-9)
