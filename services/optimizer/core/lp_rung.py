@@ -107,7 +107,8 @@ def place(
 ) -> Placed:
     """Best battery, cars, loads and grid for fixed relays; the LP duals price the steps.
 
-    `fixed` columns of the site keep their values; `nodes` bounds the search for whole ones. With scenarios the objective is the mix of expectation and tail; the decisions returned are
+    `fixed` columns of the site keep their values; `nodes` bounds the search for whole ones.
+    With scenarios the objective is the mix of expectation and tail; the decisions returned are
     those of the nominal future with cars, loads and the battery's here-and-now steps kept.
     """
     site, solution, relaxed, solver, integers = _solve_site(house, relays, dict(fixed or {}), nodes)
