@@ -51,10 +51,10 @@ def round_relays(house: House, target_air_c: Floats, bias: float = 0.5) -> Float
                 room, step, float(need[index]), bias, int(on[index]), int(locked[index])
             )
             if room.group >= 0:
-                if not forced[index] and value * room.power_kw > free[room.group] + 1e-9:
+                left = max(0.0, free[room.group])  # forced relays may have taken more than there is
+                if not forced[index] and value * room.power_kw > left + 1e-9:
                     # a locked-off relay never gets here; a free one waits for capacity
-                    value = free[room.group] / room.power_kw if room.duty_step[step] else 0.0
-                    value = max(0.0, value)
+                    value = left / room.power_kw if room.duty_step[step] else 0.0
                 free[room.group] -= value * room.power_kw
             relays[index, step] = value
             state[index] = base[index] + room.heat_k[step] * value

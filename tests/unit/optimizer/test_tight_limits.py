@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bench.planner.instances import make_house, with_grid
+from bench.planner.instances import make_house, with_boiler, with_grid
 from contracts.planning import PlanningProblem
 from services.optimizer.core.checker import check_plan
 from services.optimizer.core.choose import solve_fixed
@@ -73,3 +73,18 @@ def test_beside_the_others_prices_say_what_a_schedule_costs_the_house(limit):
     others = [r for r in range(rooms) if r != room]
     beside = master.beside(raw, solution, room, picked)
     np.testing.assert_array_equal(beside.on_cost_eur[others], raw.on_cost_eur[others])
+
+
+@pytest.mark.parametrize("rung", ["full", "lp_rounded", "rules"])
+def test_a_relay_without_power_waits_behind_a_full_boiler_like_any_other(rung):
+    """Overrides may take more than the boiler has; a room of 0 W is then asked for its share, too."""
+    problem = with_boiler(make_house(3, (3600,) * 12, ev=False), 500.0)
+    forced, idle, other = problem.rooms
+    forced = forced.model_copy(update={"fixed_relay": (1,) * 12})
+    still = idle.dynamics.model_copy(update={"heat_air_k": (0.0,) * 12})
+    idle = idle.model_copy(update={"heater_w": 0.0, "dynamics": still})
+    problem = problem.model_copy(update={"rooms": (forced, idle, other)})
+    made = plan(problem, budget=WorkBudget(rung=rung))
+    assert check_plan(problem, made).ok
+    assert made.steps_down == ()
+    assert sum(made.rooms[2].relay) == 0.0
