@@ -28,11 +28,11 @@ PriceRoom = Callable[[int, Prices], bool]
 
 def dive(
     master: Master, price_room: PriceRoom, kept: dict[int, int] | None = None
-) -> tuple[list[int], float, int]:
+) -> tuple[list[int], Solution, int]:
     """Fix rooms one after another where the LP is surest, pricing the free ones in between.
 
     `kept` rooms are fixed from the start. `price_room(room, prices)` may add a column.
-    Returns (picked column per room, objective with all rooms fixed, LPs solved). The site's own
+    Returns (picked column per room, the LP with all rooms fixed, LPs solved). The site's own
     integers stay relaxed.
     """
     picked: dict[int, int] = dict(kept or {})
@@ -42,7 +42,7 @@ def dive(
         solution, chosen, prices = solve_fixed(master, picked)
         solves += 1
         if len(picked) == len(master.columns):
-            return [picked[room] for room in rooms], solution.objective, solves
+            return [picked[room] for room in rooms], solution, solves
         weight = {
             room: solution.values[chosen[room]] for room in rooms if room not in picked
         }
@@ -59,7 +59,7 @@ def dive(
 
 def settle(
     master: Master, picked: list[int], price_room: PriceRoom
-) -> tuple[list[int], float, int]:
+) -> tuple[list[int], Solution, int]:
     """Rooms of full heating groups find their places, from `picked`; returns as `dive`.
 
     Fractions of schedules fit into a limit where whole ones do not. So one room after another answers
@@ -78,7 +78,7 @@ def settle(
         if state.solution.objective < best.solution.objective - 1e-7:
             best = state
         best = replace(best, solves=state.solves)
-    return best.picked, best.solution.objective, best.solves
+    return best.picked, best.solution, best.solves
 
 
 @dataclass(frozen=True)
@@ -124,17 +124,17 @@ def _answer(
 
 
 def refine(
-    master: Master, picked: list[int], objective: float, price_room: PriceRoom, groups: int
-) -> tuple[list[int], float, int]:
+    master: Master, picked: list[int], solution: Solution, price_room: PriceRoom, groups: int
+) -> tuple[list[int], Solution, int]:
     """Free every `groups`-th room in turn and dive again among the rest; keep what is cheaper."""
     solves = 0
     for group in range(groups):
         kept = {room: pick for room, pick in enumerate(picked) if room % groups != group}
         trial, found, count = dive(master, price_room, kept)
         solves += count
-        if found < objective - 1e-7:
-            picked, objective = trial, found
-    return picked, objective, solves
+        if found.objective < solution.objective - 1e-7:
+            picked, solution = trial, found
+    return picked, solution, solves
 
 
 def solve_fixed(
