@@ -77,7 +77,8 @@ def test_settling_never_costs_and_ends_where_no_room_gains():
     run = generated(boiler_house(3800.0, 3))
     start = [3] * 6
     before = solve_fixed(run.master, dict(enumerate(start)))[0].objective
-    picked, objective, solves = settle(run.master, start, run.price_one)
+    picked, settled, solves = settle(run.master, start, run.price_one)
+    objective = settled.objective
     assert objective < before - 1.0
     assert solves > 6
     assert solve_fixed(run.master, dict(enumerate(picked)))[0].objective == pytest.approx(objective)
