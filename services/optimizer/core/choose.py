@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.optimizer.core.linear_model import Solution
-from services.optimizer.core.master import QUICK_GLOP, Master, Prices
+from services.optimizer.core.master import Master, Prices
 
 Floats = NDArray[np.float64]
 
@@ -39,7 +39,7 @@ def dive(
     solves = 0
     rooms = range(len(master.columns))
     while True:
-        solution, chosen, prices = solve_fixed(master, picked)
+        solution, chosen, prices = master.solve(picked)
         solves += 1
         if len(picked) == len(master.columns):
             return [picked[room] for room in rooms], solution, solves
@@ -68,7 +68,7 @@ def settle(
     """
     scarcity = master.scarcity
     assert scarcity is not None, "columns come first, and prices with them"
-    state = _State(picked, solve_fixed(master, dict(enumerate(picked)))[0], 1)
+    state = _State(picked, master.solve(dict(enumerate(picked)))[0], 1)
     best = _turns(master, state, price_room)
     for part in KICKS if master.site.group_rows else ():
         state = best
@@ -120,7 +120,7 @@ def _answer(
     if costs[pick] > costs[state.picked[room]] - WORTH_ASKING * abs(state.solution.objective):
         return state
     picked = [*state.picked[:room], pick, *state.picked[room + 1 :]]
-    return _State(picked, solve_fixed(master, dict(enumerate(picked)))[0], state.solves + 1)
+    return _State(picked, master.solve(dict(enumerate(picked)))[0], state.solves + 1)
 
 
 def refine(
@@ -135,12 +135,3 @@ def refine(
         if found.objective < solution.objective - 1e-7:
             picked, solution = trial, found
     return picked, solution, solves
-
-
-def solve_fixed(
-    master: Master, picked: dict[int, int]
-) -> tuple[Solution, list[NDArray[np.int64]], Prices]:
-    """The restricted master's LP with some rooms fixed to one of their columns."""
-    model, chosen, convexity = master.model(picked)
-    solution = model.solve("glop", fixed=master.whole, parameters=QUICK_GLOP)
-    return solution, chosen, master.prices(solution.duals, solution.duals[convexity])

@@ -29,8 +29,10 @@ BIASES = (0.35, 0.5, 0.65)
 SITE_NODES = 100
 SITE_SCIP = (
     "presolving/maxrestarts = 0\nseparating/maxroundsroot = 5\nseparating/maxrounds = 0\n"
+    "heuristics/alns/freq = -1\n"
 )
-"""Restarts and cuts cost five times more than they save on these small, loose models."""
+"""Restarts, cuts and searches of large neighbourhoods cost more than they save on these small, loose
+models."""
 STAIRCASE_GLOP = f"use_preprocessing:false use_dual_simplex:true {STRONG_PIVOTS}"
 """With the rooms' dynamics as rows the dual simplex needs two thirds of the primal's time."""
 SITE_GAP = 1e-4

@@ -7,7 +7,7 @@ import numpy as np
 from . import labels, layout, one_node, schedules
 from .room import FloatArray, IntArray, RoomPriced, RoomPricing, terminal_as_cost
 from .scratch import Scratch
-from .search import Kernels, Level, Search, checked_price, levels_before_judging
+from .search import Kernels, Level, Search, checked_price, levels_until
 
 COARSE_SPACING_K = 0.05
 """Largest node distance of the first level, which covers everything the room can reach."""
@@ -83,9 +83,9 @@ class _OneNodeSearch(Search):
         self.terminal[0, 1] += end_slope
         self.room = room
         self.switch_cost = float(room.switch_cost_eur)
-        step = 0.5 * float(np.median(np.abs(room.gain_on_k)))
-        self.coarse_spacing = min(COARSE_SPACING_K, max(NARROWEST_COARSE_SPACING_K, step))
-        self.patience = levels_before_judging(self.coarse_spacing, room.gain_on_k)
+        step = room.median_gain_k
+        self.coarse_spacing = min(COARSE_SPACING_K, max(NARROWEST_COARSE_SPACING_K, 0.5 * step))
+        self.patience = levels_until(self.coarse_spacing, step)
         super().__init__(
             ahead=ahead, fixed=fixed, relay=relay, begin=begin, on_cost=on_cost,
             switch_cost=self.switch_cost, guess=guess, scratch=scratch,
