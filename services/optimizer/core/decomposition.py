@@ -35,8 +35,9 @@ PATIENCE, LATE_STOP = 12, 1e-3
 """After so many rounds the last phase ends at this distance: then limits bind, and whole schedules
 miss the master's fractions by far more."""
 
-WARM_GAP = 3e-3
-"""A plan that follows another is good enough at this gap: an hour later there is the next one."""
+WARM_GAP, WARM_STOP = 3e-3, 7e-4
+"""A plan that follows another is good enough at this gap, and its columns at this distance: an hour later
+there is the next one."""
 
 FAR_OFF = 0.1
 """Share of the cost that the old plan lies above the first priced value where its prices are no good."""
@@ -133,13 +134,13 @@ class _Decomposition(Generation):
         """Columns at the prices beside the old plan, or at the relaxation's where those are far off."""
         if self.old is not None and not self.master.site.group_rows:
             prices = Stabilised(self.old.duals[: self.master.base.rows])
-            met = self.generate(prices, 1, LATE_STOP)
+            met = self.generate(prices, 1, WARM_STOP)
             if self.old.objective - prices.best < FAR_OFF * abs(self.old.objective):
                 if not met:
-                    self.generate(prices, rounds - 1, LATE_STOP)
+                    self.generate(prices, rounds - 1, WARM_STOP)
                 return prices
         prices = Stabilised(self._first_duals())
-        self.generate(prices, rounds - self.done.rounds, LATE_STOP)
+        self.generate(prices, rounds - self.done.rounds, WARM_STOP)
         return prices
 
     def _choose_again(self, picked: list[int], duals: Floats) -> None:
