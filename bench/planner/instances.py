@@ -32,11 +32,15 @@ def make_house(
     seed: int = 1,
     switch_cost_eur: float = 0.01,
     outdoor_c: float = 1.0,
+    hours: int = 0,
 ) -> PlanningProblem:
-    """A winter house with night set-back, PV, a day-ahead price with two peaks, seeded noise."""
+    """A winter house with night set-back, PV, a day-ahead price with two peaks, seeded noise.
+
+    `hours` after `START` it is the same house with other noise, like a forecast made anew.
+    """
     rng = np.random.default_rng(seed)
     seconds = np.array(step_s)
-    hour = 11.0 + (np.cumsum(seconds) - seconds / 2) / 3600.0
+    hour = 11.0 + hours + (np.cumsum(seconds) - seconds / 2) / 3600.0
     clock = hour % 24
     outdoor = outdoor_c + 3.0 * np.cos((clock - 15) / 24 * 2 * np.pi) + rng.normal(0, 0.2, seconds.size)
     sun = np.clip(np.sin((clock - 7.5) / 9.0 * np.pi), 0, None) * ((clock > 7.5) & (clock < 16.5))
@@ -62,7 +66,7 @@ def make_house(
             ),
         )
     return PlanningProblem(
-        start=START,
+        start=START + dt.timedelta(hours=hours),
         step_s=step_s,
         base_load_w=tuple(base * scale),
         pv_w=tuple(7000.0 * scale * sun * rng.uniform(0.7, 1.0, seconds.size)),

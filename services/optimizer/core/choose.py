@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.optimizer.core.linear_model import Solution
-from services.optimizer.core.master import QUICK_GLOP, Master, Prices
+from services.optimizer.core.master import Master, Prices
 
 Floats = NDArray[np.float64]
 
@@ -28,21 +28,21 @@ PriceRoom = Callable[[int, Prices], bool]
 
 def dive(
     master: Master, price_room: PriceRoom, kept: dict[int, int] | None = None
-) -> tuple[list[int], float, int]:
+) -> tuple[list[int], Solution, int]:
     """Fix rooms one after another where the LP is surest, pricing the free ones in between.
 
     `kept` rooms are fixed from the start. `price_room(room, prices)` may add a column.
-    Returns (picked column per room, objective with all rooms fixed, LPs solved). The site's own
+    Returns (picked column per room, the LP with all rooms fixed, LPs solved). The site's own
     integers stay relaxed.
     """
     picked: dict[int, int] = dict(kept or {})
     solves = 0
     rooms = range(len(master.columns))
     while True:
-        solution, chosen, prices = solve_fixed(master, picked)
+        solution, chosen, prices = master.solve(picked)
         solves += 1
         if len(picked) == len(master.columns):
-            return [picked[room] for room in rooms], solution.objective, solves
+            return [picked[room] for room in rooms], solution, solves
         weight = {
             room: solution.values[chosen[room]] for room in rooms if room not in picked
         }
@@ -59,7 +59,7 @@ def dive(
 
 def settle(
     master: Master, picked: list[int], price_room: PriceRoom
-) -> tuple[list[int], float, int]:
+) -> tuple[list[int], Solution, int]:
     """Rooms of full heating groups find their places, from `picked`; returns as `dive`.
 
     Fractions of schedules fit into a limit where whole ones do not. So one room after another answers
@@ -68,7 +68,7 @@ def settle(
     """
     scarcity = master.scarcity
     assert scarcity is not None, "columns come first, and prices with them"
-    state = _State(picked, solve_fixed(master, dict(enumerate(picked)))[0], 1)
+    state = _State(picked, master.solve(dict(enumerate(picked)))[0], 1)
     best = _turns(master, state, price_room)
     for part in KICKS if master.site.group_rows else ():
         state = best
@@ -78,7 +78,7 @@ def settle(
         if state.solution.objective < best.solution.objective - 1e-7:
             best = state
         best = replace(best, solves=state.solves)
-    return best.picked, best.solution.objective, best.solves
+    return best.picked, best.solution, best.solves
 
 
 @dataclass(frozen=True)
@@ -120,27 +120,18 @@ def _answer(
     if costs[pick] > costs[state.picked[room]] - WORTH_ASKING * abs(state.solution.objective):
         return state
     picked = [*state.picked[:room], pick, *state.picked[room + 1 :]]
-    return _State(picked, solve_fixed(master, dict(enumerate(picked)))[0], state.solves + 1)
+    return _State(picked, master.solve(dict(enumerate(picked)))[0], state.solves + 1)
 
 
 def refine(
-    master: Master, picked: list[int], objective: float, price_room: PriceRoom, groups: int
-) -> tuple[list[int], float, int]:
+    master: Master, picked: list[int], solution: Solution, price_room: PriceRoom, groups: int
+) -> tuple[list[int], Solution, int]:
     """Free every `groups`-th room in turn and dive again among the rest; keep what is cheaper."""
     solves = 0
     for group in range(groups):
         kept = {room: pick for room, pick in enumerate(picked) if room % groups != group}
         trial, found, count = dive(master, price_room, kept)
         solves += count
-        if found < objective - 1e-7:
-            picked, objective = trial, found
-    return picked, objective, solves
-
-
-def solve_fixed(
-    master: Master, picked: dict[int, int]
-) -> tuple[Solution, list[NDArray[np.int64]], Prices]:
-    """The restricted master's LP with some rooms fixed to one of their columns."""
-    model, chosen, convexity = master.model(picked)
-    solution = model.solve("glop", fixed=master.whole, parameters=QUICK_GLOP)
-    return solution, chosen, master.prices(solution.duals, solution.duals[convexity])
+        if found.objective < solution.objective - 1e-7:
+            picked, solution = trial, found
+    return picked, solution, solves

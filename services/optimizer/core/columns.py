@@ -48,13 +48,14 @@ class RoomPricer:
         self.steps = steps
         self.scratch = scratch
         self.whole = steps == house.steps
+        self.pricing = one_node_pricing(room, steps)
         self.dynamics = PaddedRoom.of(room, steps)
         self.churn = (room.churn_cost_on_eur - room.churn_cost_off_eur)[:steps]
         self.churn_base_eur = float(room.churn_cost_off_eur[:steps].sum())
 
     def feasible(self, relay: Relay) -> bool:
         """Whether a schedule keeps overrides and minimum times."""
-        return is_feasible(self._pricing(0.0), relay)
+        return is_feasible(self.pricing, relay)
 
     def search(
         self, on_cost_eur: Floats, end_slope: Floats, guess: Column | None, gap_fraction: float
@@ -71,8 +72,9 @@ class RoomPricer:
     ) -> tuple[Column, float, float]:
         """As `search`, and a true lower bound on any schedule's priced cost."""
         found = price_room(
-            self._pricing(float(end_slope[0])), on_cost_eur + self.churn, gap_fraction=gap_fraction,
-            guess=None if guess is None else guess.relay, scratch=self.scratch,
+            self.pricing, on_cost_eur + self.churn, end_slope_eur_per_k=float(end_slope[0]),
+            gap_fraction=gap_fraction, guess=None if guess is None else guess.relay,
+            scratch=self.scratch,
         )
         return (
             self.column(found.schedule.astype(np.int64)),
@@ -85,24 +87,27 @@ class RoomPricer:
         track = self.dynamics.track(relay)[:, :1]
         return Column(relay, column_cost(self.room, relay, track, self.whole), track[-1])
 
-    def _pricing(self, slope: float) -> RoomPricing:
-        room, window = self.room, slice(0, self.steps)
-        points, values = np.array([0.0, 1.0]), np.array([0.0, -slope])
-        if self.whole:
-            target, value = room.terminal_target_c[0], float(room.terminal_value_eur_per_k[0])
-            points = np.array([target - 1.0, target, target + 1.0])
-            values = np.array([-value, 0.0, 0.0])
-        return RoomPricing(
-            decay=room.transition[window, 0, 0],
-            gain_on_k=room.heat_k[window, 0],
-            drift_k=room.drift_k[window, 0],
-            start_temperature_c=float(room.start_c[0]),
-            penalty_low_eur_per_k=room.penalty_low_eur_per_k[window],
-            penalty_high_eur_per_k=room.penalty_high_eur_per_k[window],
-            terminal_temperature_c=points,
-            terminal_value_eur=values,
-            **relay_rules(room, self.steps),
-        )
+
+def one_node_pricing(room: RoomArrays, steps: int) -> RoomPricing:
+    """The first `steps` steps of a one-node room as the pricing problem sees them."""
+    window = slice(0, steps)
+    terminal: dict[str, Any] = {}
+    if steps == room.relay_fixed.size:
+        target, value = room.terminal_target_c[0], float(room.terminal_value_eur_per_k[0])
+        terminal = {
+            "terminal_temperature_c": np.array([target - 1.0, target, target + 1.0]),
+            "terminal_value_eur": np.array([-value, 0.0, 0.0]),
+        }
+    return RoomPricing(
+        decay=room.transition[window, 0, 0],
+        gain_on_k=room.heat_k[window, 0],
+        drift_k=room.drift_k[window, 0],
+        start_temperature_c=float(room.start_c[0]),
+        penalty_low_eur_per_k=room.penalty_low_eur_per_k[window],
+        penalty_high_eur_per_k=room.penalty_high_eur_per_k[window],
+        **terminal,
+        **relay_rules(room, steps),
+    )
 
 
 def relay_rules(room: RoomArrays, steps: int) -> dict[str, Any]:

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
-from services.optimizer.core.columns import Column, relay_steps
+from services.optimizer.core.columns import relay_steps
 from services.optimizer.core.coupled import CoupledPricer, HeatPrices
 from services.optimizer.core.coupled_bound import coupled_bound
 from services.optimizer.core.generation import (
     Decomposed,
     Generation,
     Stabilised,
-    WarmColumns,
     relaxed_duals,
 )
 from services.optimizer.core.house import House
+from services.optimizer.core.linear_model import Solution
 from services.optimizer.core.lp_rung import Relaxation, solve_relaxation
 from services.optimizer.core.room_rows import temperature_limits
 from services.optimizer.core.trajectories import PaddedHouse
@@ -51,7 +53,7 @@ class CoupledRun(Generation):
 
     pricers: list[CoupledPricer]
 
-    def __init__(self, house: House, warm: WarmColumns | None = None) -> None:
+    def __init__(self, house: House, warm: Floats | None = None) -> None:
         self.joint = PaddedHouse.of(house)
         self.relaxation = solve_relaxation(house)
         self.prices = heat_prices(house, self.relaxation)
@@ -74,7 +76,7 @@ class CoupledRun(Generation):
     def run(self, rounds: int, corrections: int, certify: bool = True) -> Decomposed:
         """Generate columns at a frozen reference, choose, correct the reference; keep the best."""
         duals = relaxed_duals(self.master, self.relaxation)
-        start = self.relaxation.duty if self.warm is None else self.warm.relays
+        start = self.relaxation.duty if self.warm is None else self.warm
         self._freeze(self.joint.simulate(start))
         starts = []
         if self.warm is not None:
@@ -88,10 +90,10 @@ class CoupledRun(Generation):
             prices = Stabilised(duals)
             self.generate(prices, rounds if correction == 0 else CORRECTION_ROUNDS, STOP)
             duals = prices.best_duals
-            picked, objective = self.choose(starts if correction == 0 else ())
+            picked, solution = self.choose(starts if correction == 0 else ())
             improved = self.keep_if_cheaper(self.read(picked))
             if not improved and correction > 0:
-                picked, _ = self.refine(picked, objective)
+                picked, _ = self.refine(picked, solution)
                 improved = self.keep_if_cheaper(self.read(picked))
             if not improved and correction > 0:
                 break
@@ -118,7 +120,22 @@ class CoupledRun(Generation):
         if bound is not None and bound > self.done.bound_eur:
             self.done.bound_eur, self.certified = bound, True
 
-    def ends(self, relays: Floats, columns: list[Column]) -> list[Floats]:
+    def read(self, picked: list[int], solution: Solution | None = None) -> Floats:
+        """Relays of one schedule a room; duties behind them from where the house truly is, and not as in
+        `solution`, where every room is beside frozen neighbours."""
+        relays = self.relays(picked)
+        if self.master.tail:
+            columns = [self.master.columns[room][pick] for room, pick in enumerate(picked)]
+            ends = self.ends(relays)
+            solution = self.master.solve_tail(
+                [replace(column, end_c=end) for column, end in zip(columns, ends, strict=True)]
+            )
+            self.done.lp_solves += 1
+            self.put_duties(relays, solution)
+        return relays
+
+    def ends(self, relays: Floats) -> list[Floats]:
+        """Temperatures of each room (its nodes) where the tail begins."""
         temperatures = self.joint.simulate(relays)
         return [
             temperatures[room.index, self.steps, : room.nodes] for room in self.house.rooms

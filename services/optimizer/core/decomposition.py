@@ -5,18 +5,17 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from services.optimizer.core.choose import solve_fixed
 from services.optimizer.core.columns import RoomPricer, relay_steps
 from services.optimizer.core.generation import (
     FAR_GAP,
     Decomposed,
     Generation,
     Stabilised,
-    WarmColumns,
     relaxed_duals,
 )
 from services.optimizer.core.house import House
-from services.optimizer.core.lp_rung import BIASES, place, solve_relaxation
+from services.optimizer.core.linear_model import Solution
+from services.optimizer.core.lp_rung import BIASES, place
 from services.optimizer.core.pricing import Scratch
 from services.optimizer.core.rounding import round_relays
 
@@ -36,8 +35,12 @@ PATIENCE, LATE_STOP = 12, 1e-3
 """After so many rounds the last phase ends at this distance: then limits bind, and whole schedules
 miss the master's fractions by far more."""
 
-WARM_GAP = 3e-3
-"""A plan that follows another is good enough at this gap: an hour later there is the next one."""
+WARM_GAP, WARM_STOP = 3e-3, 7e-4
+"""A plan that follows another is good enough at this gap, and its columns at this distance: an hour later
+there is the next one."""
+
+FAR_OFF = 0.1
+"""Share of the cost that the old plan lies above the first priced value where its prices are no good."""
 
 PLACING_SHARE = 0.2
 """Share of the wanted gap kept back for the site's integers, which are placed after the choice."""
@@ -47,9 +50,12 @@ AGAIN_SHARE = 0.5
 
 
 def decompose(
-    house: House, rounds: int, target_gap: float, warm: WarmColumns | None = None
+    house: House, rounds: int, target_gap: float, warm: Floats | None = None
 ) -> Decomposed:
-    """Generate columns, certify at the best prices seen, choose one schedule per room."""
+    """Generate columns, certify at the best prices seen, choose one schedule per room.
+
+    `warm` are the relays (rooms, steps) of an earlier plan.
+    """
     return _Decomposition(house, warm).run(rounds, target_gap)
 
 
@@ -58,7 +64,7 @@ class _Decomposition(Generation):
 
     pricers: list[RoomPricer]
 
-    def __init__(self, house: House, warm: WarmColumns | None) -> None:
+    def __init__(self, house: House, warm: Floats | None) -> None:
         steps = relay_steps(house)
         scratch = Scratch()
         self.wider = max(1.0, steps / USUAL_STEPS)
@@ -66,21 +72,26 @@ class _Decomposition(Generation):
             house, [RoomPricer(house, r.index, steps, scratch) for r in house.rooms],
             COARSE * self.wider,
         )
-        self.warm = warm
+        self.warm = warm is not None
         self.starts: list[list[int | None]] = []
+        self.old: Solution | None = None
+        """The LP with the old plan, which is a plan still where its schedules are allowed."""
         if warm is not None:
-            self.starts.append(self.offer(warm.relays))
+            self.starts.append(self.offer(warm))
             self.done.warm_columns = self.master.count
+        if self.warm and self.done.warm_columns == len(self.pricers):
+            self.old, _, _ = self.master.solve()
+            self.done.lp_solves += 1
 
     def run(self, rounds: int, target_gap: float) -> Decomposed:
         done = self.done
         dear = AGAIN_SHARE * target_gap
         target_gap *= 1.0 - PLACING_SHARE
-        prices = Stabilised(self._first_duals())
-        if self.warm is not None:
+        if self.warm:
             target_gap = max(target_gap, WARM_GAP)
-            self.generate(prices, rounds, LATE_STOP)
+            prices = self._go_on(rounds)
         else:
+            prices = Stabilised(self._first_duals())
             self.generate(prices, rounds, COARSE_STOP)
             # coarse values are no match for fine ones: only the prices go on
             self.effort, prices = FINE * self.wider, Stabilised(prices.duals)
@@ -88,29 +99,25 @@ class _Decomposition(Generation):
             if not self.generate(prices, min(rounds, PATIENCE) - done.rounds, stop):
                 self.generate(prices, rounds - done.rounds, LATE_STOP)
         slack = self._certify(prices.best_duals)
-        picked, objective = self.choose(self.starts, rounded=True)
-        if done.warm_columns == len(self.pricers):
-            # the old plan is a plan still: its schedules are the first columns
-            old = [0] * len(self.pricers)
-            solution, _, _ = solve_fixed(self.master, dict(enumerate(old)))
-            done.lp_solves += 1
-            if solution.objective < objective:
-                picked, objective = old, solution.objective
+        picked, solution = self.choose(self.starts, rounded=True)
+        if self.old is not None and self.old.objective < solution.objective:
+            # its schedules are the first columns
+            picked, solution = [0] * len(self.pricers), self.old
         fee = self.house.problem.grid.fixed_fee_eur
-        missing = objective + fee - done.bound_eur
+        cost = solution.objective + fee
         # where the rooms' own slack is the larger part, neither columns nor prices would help
-        if missing > target_gap * abs(objective + fee) and slack < 0.5 * missing:
-            picked, objective = self.refine(picked, objective)
-            missing = objective + fee - done.bound_eur
-        if missing > target_gap * abs(objective + fee) and slack < 0.5 * missing:
-            solution, _, _ = self.master.solve()
+        if self._misses(cost, target_gap, slack):
+            picked, solution = self.refine(picked, solution)
+            cost = solution.objective + fee
+        if self._misses(cost, target_gap, slack):
+            fractions, _, _ = self.master.solve()
             done.lp_solves += 1
             self._certify(
-                0.5 * prices.best_duals + 0.5 * solution.duals[: self.master.base.rows]
+                0.5 * prices.best_duals + 0.5 * fractions.duals[: self.master.base.rows]
             )
-        done.placed = place(self.house, self.read(picked))
+        done.placed = place(self.house, self.read(picked, solution))
         done.lp_solves += 1
-        if done.placed.placing_eur > dear * abs(objective + fee):
+        if done.placed.placing_eur > dear * abs(cost):
             self.choose_again(picked, prices.best_duals, LATE_STOP)
         cost = done.placed.objective_eur
         if cost - done.bound_eur > FAR_GAP * abs(cost):
@@ -119,20 +126,30 @@ class _Decomposition(Generation):
         done.columns = self.master.count
         return done
 
+    def _misses(self, cost: float, target_gap: float, slack: float) -> bool:
+        """Whether a plan's cost is too far above the bound, and rooms searched too coarsely are not why."""
+        missing = cost - self.done.bound_eur
+        return missing > target_gap * abs(cost) and slack < 0.5 * missing
+
+    def _go_on(self, rounds: int) -> Stabilised:
+        """Columns at the prices beside the old plan, or at the relaxation's where those are far off."""
+        if self.old is not None and not self.master.site.group_rows:
+            prices = Stabilised(self.old.duals[: self.master.base.rows])
+            met = self.generate(prices, 1, WARM_STOP)
+            if self.old.objective - prices.best < FAR_OFF * abs(self.old.objective):
+                if not met:
+                    self.generate(prices, rounds - 1, WARM_STOP)
+                return prices
+        prices = Stabilised(self._first_duals())
+        self.generate(prices, rounds - self.done.rounds, WARM_STOP)
+        return prices
+
     def _first_duals(self) -> Floats:
-        """Prices of the relaxation, those of the last plan for the energy where there is one."""
-        self.done.lp_solves += 1
-        self.relaxation = solve_relaxation(self.house)
+        """Prices of the relaxation."""
         duals = relaxed_duals(self.master, self.relaxation)
         if self.master.site.group_rows:
             relays = round_relays(self.house, self.relaxation.air_c, BIASES[-1])
             self.starts.append(self.offer(relays))
-        if self.warm is not None:
-            price = self.warm.marginal_price * self.house.step_h
-            for scenario, columns in zip(
-                self.house.scenarios, self.master.site.scenarios, strict=True
-            ):
-                duals[columns.balance] = scenario.probability * price
         return duals
 
     def _certify(self, duals: Floats) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +13,15 @@ from services.optimizer.core.choose import dive, refine, settle
 from services.optimizer.core.columns import Column, RoomPricer, relay_steps
 from services.optimizer.core.coupled import CoupledPricer
 from services.optimizer.core.house import House
-from services.optimizer.core.lp_rung import BIASES, LAST_NODES, Placed, Relaxation, place
+from services.optimizer.core.linear_model import Solution
+from services.optimizer.core.lp_rung import (
+    BIASES,
+    LAST_NODES,
+    Placed,
+    Relaxation,
+    place,
+    solve_relaxation,
+)
 from services.optimizer.core.master import Master, Prices
 from services.optimizer.core.rounding import round_relays
 
@@ -51,14 +60,6 @@ class Decomposed:
     warm_columns: int = 0
 
 
-@dataclass(frozen=True)
-class WarmColumns:
-    """What an earlier plan knows: relays (rooms, steps) and marginal prices (steps), EUR/kWh."""
-
-    relays: Floats
-    marginal_price: Floats
-
-
 class Stabilised:
     """Prices to ask the rooms for next: between the best ones so far and the master's own.
 
@@ -89,8 +90,6 @@ class Stabilised:
 class Generation:
     """The master and a pricer per room: what both kinds of houses share."""
 
-    relaxation: Relaxation
-
     def __init__(
         self, house: House, pricers: Sequence[RoomPricer] | Sequence[CoupledPricer],
         effort: float,
@@ -101,7 +100,15 @@ class Generation:
         self.pricers = pricers
         self.effort = effort
         """How closely a room is searched, in the words of its pricer."""
+        self.fractions_eur = np.inf
+        """Cost of the master's fractions of schedules, EUR, when it was asked last."""
         self.done = Decomposed()
+
+    @cached_property
+    def relaxation(self) -> Relaxation:
+        """The LP with fractions of relays, solved when it is first asked for."""
+        self.done.lp_solves += 1
+        return solve_relaxation(self.house)
 
     def offer(self, relays: Floats) -> list[int | None]:
         """Add schedules (rooms, steps) known beforehand; their columns, None where not allowed."""
@@ -152,47 +159,46 @@ class Generation:
 
     def choose(
         self, starts: Sequence[list[int | None]], rounded: bool = False
-    ) -> tuple[list[int], float]:
-        """One schedule a room by diving, and the objective. Where shared limits are full, the best of
+    ) -> tuple[list[int], Solution]:
+        """One schedule a room by diving, and the LP with them. Where shared limits are full, the best of
         what the rooms settle on from there, from the whole ones of `starts` and, where asked for, from
         the `rounded` relaxation."""
-        picked, objective, solves = dive(self.master, self.price_one)
-        fractions, _, _ = self.master.solve()
-        self.done.lp_solves += solves + 1
-        far = objective - fractions.objective > FAR_GAP * abs(objective)
+        picked, solution, solves = dive(self.master, self.price_one)
+        self.done.lp_solves += solves
+        far = solution.objective - self.fractions_eur > FAR_GAP * abs(solution.objective)
         if far and rounded and not self.master.site.group_rows:
             starts = [*starts, self.keep_rounded()]
         if far:
             # a reference is frozen in some houses: what gains beside it may lose in truth
-            self.keep_if_cheaper(self.read(picked))
+            self.keep_if_cheaper(self.read(picked, solution))
         if far or self.master.site.group_rows:
             whole = [[pick for pick in start if pick is not None] for start in starts]
             for start in [picked, *(w for w in whole if len(w) == len(self.pricers))]:
                 trial, found, solves = settle(self.master, start, self.price_one)
                 self.done.lp_solves += solves
-                if found < objective:
-                    picked, objective = trial, found
-        return picked, objective
+                if found.objective < solution.objective:
+                    picked, solution = trial, found
+        return picked, solution
 
-    def refine(self, picked: list[int], objective: float) -> tuple[list[int], float]:
+    def refine(self, picked: list[int], solution: Solution) -> tuple[list[int], Solution]:
         """What diving again among a few free rooms gains; rooms of heating groups have settled."""
         if self.master.site.group_rows:
-            return picked, objective
+            return picked, solution
         groups = min(len(self.pricers), REFINE_GROUPS)
-        picked, objective, solves = refine(
-            self.master, picked, objective, self.price_one, groups
+        picked, solution, solves = refine(
+            self.master, picked, solution, self.price_one, groups
         )
         self.done.lp_solves += solves
-        return picked, objective
+        return picked, solution
 
     def choose_again(self, picked: list[int], duals: Floats, stop: float) -> None:
         """Whole choices of the site left less than the rooms took: they choose again beside them."""
         assert self.done.placed is not None
         self.master.whole = self.done.placed.whole
         self.generate(Stabilised(duals), PLACED_ROUNDS, stop)
-        picked, objective = self.choose([list(picked)])
-        picked, _ = self.refine(picked, objective)
-        relays = self.read(picked)
+        picked, solution = self.choose([list(picked)])
+        picked, solution = self.refine(picked, solution)
+        relays = self.read(picked, solution)
         self.master.whole = {}
         self.keep_if_cheaper(relays)
 
@@ -229,6 +235,7 @@ class Generation:
             solution, _, _ = self.master.solve()
             self.done.rounds += 1
             self.done.lp_solves += 1
+            self.fractions_eur = solution.objective
             prices.move(solution.duals[: self.master.base.rows])
             if solution.objective - prices.best < stop * abs(solution.objective) or fresh == 0:
                 return True
@@ -247,26 +254,24 @@ class Generation:
         self.done.priced += 1
         return cost, self.master.add(room, column)
 
-    def read(self, picked: list[int]) -> Floats:
-        """Relays (rooms, steps) of one schedule a room; duties behind them from the linear tail."""
-        master = self.master
-        columns = [master.columns[room][pick] for room, pick in enumerate(picked)]
-        relays = np.zeros((len(picked), self.house.steps))
-        for room, column in enumerate(columns):
-            relays[room, : self.steps] = column.relay
-        if master.tail:
-            ends = self.ends(relays, columns)
-            solution = master.solve_tail(
-                [replace(column, end_c=end) for column, end in zip(columns, ends, strict=True)]
-            )
-            self.done.lp_solves += 1
-            for room, tail in enumerate(master.tail):
-                relays[room, self.steps :] = np.clip(solution.values[tail.relay], 0.0, 1.0)
+    def read(self, picked: list[int], solution: Solution) -> Floats:
+        """Relays (rooms, steps) of one schedule a room; duties behind them as in `solution`, the LP with
+        these schedules."""
+        relays = self.relays(picked)
+        self.put_duties(relays, solution)
         return relays
 
-    def ends(self, relays: Floats, columns: list[Column]) -> list[Floats]:
-        """Temperatures of each room (its nodes) where the tail begins."""
-        return [column.end_c for column in columns]
+    def put_duties(self, relays: Floats, solution: Solution) -> None:
+        """Write a solution's duties behind the relay steps."""
+        for room, tail in enumerate(self.master.tail):
+            relays[room, self.steps :] = np.clip(solution.values[tail.relay], 0.0, 1.0)
+
+    def relays(self, picked: list[int]) -> Floats:
+        """Relays (rooms, steps) of one schedule a room, off behind the relay steps."""
+        relays = np.zeros((len(picked), self.house.steps))
+        for room, pick in enumerate(picked):
+            relays[room, : self.steps] = self.master.columns[room][pick].relay
+        return relays
 
 
 def relaxed_duals(master: Master, relaxation: Relaxation) -> Floats:

@@ -40,6 +40,11 @@ _GLOP_WORK, _USUAL_ROWS = 10.0, 7000
 what the relaxation of 16 coupled rooms takes; they grow with the third power of the rows."""
 
 
+def glop_work(rows: int) -> float:
+    """Operations (1e9) after which GLOP counts as lost in a model of so many rows."""
+    return 1.0 + _GLOP_WORK * (rows / _USUAL_ROWS) ** 3
+
+
 class SolverFailed(RuntimeError):
     """The solver gave no usable solution; the message names solver and status."""
 
@@ -188,9 +193,9 @@ class LinearModel:
             low, high, cost, row_low, row_high, self.matrix()  # type: ignore[arg-type]
         )
         is_lp = solver == "glop"
-        work = 1.0 + _GLOP_WORK * (self.rows / _USUAL_ROWS) ** 3
+        work = f"max_deterministic_time:{glop_work(self.rows)}"
         ways = (parameters, *_GLOP_WAYS)
-        attempts = [f"max_deterministic_time:{work} {way}" for way in dict.fromkeys(ways)]
+        attempts = [f"{work} {way}" for way in dict.fromkeys(ways)]
         if solver in _MIP_PARAMETERS:
             for column in np.flatnonzero(integer):
                 builder.set_var_integrality(int(column), True)

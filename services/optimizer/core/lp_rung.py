@@ -31,8 +31,10 @@ SITE_NODES, LAST_NODES = 100, 400
 """For a candidate, and for the plan that is made: with two cars and loads 100 nodes were up to 9 % dearer."""
 SITE_SCIP = (
     "presolving/maxrestarts = 0\nseparating/maxroundsroot = 5\nseparating/maxrounds = 0\n"
+    "heuristics/alns/freq = -1\n"
 )
-"""Restarts and cuts cost five times more than they save on these small, loose models."""
+"""Restarts, cuts and searches of large neighbourhoods cost more than they save on these small, loose
+models."""
 STAIRCASE_GLOP = f"use_preprocessing:false use_dual_simplex:true {STRONG_PIVOTS}"
 """With the rooms' dynamics as rows the dual simplex needs two thirds of the primal's time."""
 SITE_GAP, SETTLED_GAP = 1e-4, 1e-3

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from contracts.planning import Plan, PlanningProblem, Rung, WorkDone
 from services.optimizer.core.assemble import make_plan
@@ -12,9 +13,10 @@ from services.optimizer.core.columns import relay_steps
 from services.optimizer.core.coupled_run import CoupledRun
 from services.optimizer.core.decomposition import decompose
 from services.optimizer.core.fallback import rules_plan, shifted_plan
-from services.optimizer.core.generation import WarmColumns
 from services.optimizer.core.house import House, compile_house, steps_of
 from services.optimizer.core.lp_rung import RelaxationFailed, lp_plan
+
+Floats = NDArray[np.float64]
 
 RESTRICTED_ROUNDS = 3
 EXACT = "this problem exactly: binary relays, minimum times, switching costs (Lagrangian bound)"
@@ -129,13 +131,12 @@ def _decomposed(
     )
 
 
-def align(house: House, old: Plan) -> WarmColumns:
-    """The old plan on the new grid; beyond it the last relays, and the grid's price."""
-    where, covered = steps_of(house, old)
+def align(house: House, old: Plan) -> Floats:
+    """The old plan's relays (rooms, steps) on the new grid; beyond it the last ones."""
+    where, _ = steps_of(house, old)
     known = {room.name: np.asarray(room.relay) for room in old.rooms}
     relays = np.zeros((len(house.rooms), house.steps))
     for room in house.rooms:
         if room.name in known:
             relays[room.index] = np.round(known[room.name][where])
-    price = np.asarray(old.marginal_price_eur_per_kwh)[where]
-    return WarmColumns(relays, np.where(covered, price, house.nominal.buy))
+    return relays

@@ -9,7 +9,7 @@ import pytest
 
 from bench.planner.instances import make_house, with_scenarios
 from contracts.planning import PlanningProblem, WorkDone
-from services.optimizer.core import assemble, decomposition, lp_rung, planner
+from services.optimizer.core import assemble, generation, lp_rung, planner
 from services.optimizer.core.checker import check_plan
 from services.optimizer.core.costs import evaluate
 from services.optimizer.core.house import compile_house
@@ -92,7 +92,7 @@ def test_rungs_that_begin_with_a_relaxation_nobody_solves_are_not_tried_one_by_o
         tried.append(house)
         raise lp_rung.RelaxationFailed("glop: planted")
 
-    for module in (lp_rung, decomposition):
+    for module in (lp_rung, generation):
         monkeypatch.setattr(module, "solve_relaxation", fails)
     made = plan(small_house(3, rooms=2, steps=16))
     assert made.rung == "rules"

@@ -8,7 +8,7 @@ import pytest
 from bench.planner.instances import make_house, with_boiler
 from contracts.planning import PlanningProblem
 from services.optimizer.core.checker import check_plan
-from services.optimizer.core.choose import settle, solve_fixed
+from services.optimizer.core.choose import settle
 from services.optimizer.core.decomposition import _Decomposition
 from services.optimizer.core.generation import LEAST, MOST, Stabilised
 from services.optimizer.core.house import compile_house
@@ -45,12 +45,12 @@ def test_crowded_prices_say_what_a_schedule_costs_the_house():
     run = generated(house.model_copy(update={"pv_w": (0.0,) * house.steps}))
     master, room = run.master, 2
     others = {other: 1 for other in range(6) if other != room}
-    solution = solve_fixed(master, {**others, room: 0})[0]
+    solution = master.solve({**others, room: 0})[0]
     raw = master.prices(solution.duals, np.zeros(6))
     prices = master.crowded(raw, solution.duals, others)
     costs = master.costs_at(room, prices)
     true = [
-        solve_fixed(master, {**others, room: pick})[0].objective for pick in range(costs.size)
+        master.solve({**others, room: pick})[0].objective for pick in range(costs.size)
     ]
     assert np.ptp(true) > 1.0
     np.testing.assert_allclose(costs - costs[0], np.array(true) - true[0], atol=1e-6)
@@ -76,15 +76,16 @@ def test_free_rooms_pay_the_dual_or_what_is_sure_to_go_beyond():
 def test_settling_never_costs_and_ends_where_no_room_gains():
     run = generated(boiler_house(3800.0, 3))
     start = [3] * 6
-    before = solve_fixed(run.master, dict(enumerate(start)))[0].objective
-    picked, objective, solves = settle(run.master, start, run.price_one)
+    before = run.master.solve(dict(enumerate(start)))[0].objective
+    picked, settled, solves = settle(run.master, start, run.price_one)
+    objective = settled.objective
     assert objective < before - 1.0
     assert solves > 6
-    assert solve_fixed(run.master, dict(enumerate(picked)))[0].objective == pytest.approx(objective)
+    assert run.master.solve(dict(enumerate(picked)))[0].objective == pytest.approx(objective)
     for room in range(6):
         for pick in range(len(run.master.columns[room])):
             trial = {**dict(enumerate(picked)), room: pick}
-            assert solve_fixed(run.master, trial)[0].objective > objective - 1e-3 * abs(objective)
+            assert run.master.solve(trial)[0].objective > objective - 1e-3 * abs(objective)
 
 
 def test_prices_stay_near_the_best_ones_while_others_disappoint():

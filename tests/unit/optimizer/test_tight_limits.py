@@ -8,7 +8,6 @@ import pytest
 from bench.planner.instances import make_house, with_boiler, with_grid
 from contracts.planning import PlanningProblem
 from services.optimizer.core.checker import check_plan
-from services.optimizer.core.choose import solve_fixed
 from services.optimizer.core.decomposition import _Decomposition
 from services.optimizer.core.generation import Stabilised
 from services.optimizer.core.house import compile_house
@@ -56,11 +55,11 @@ def test_beside_the_others_prices_say_what_a_schedule_costs_the_house(limit):
     run.generate(Stabilised(run._first_duals()), 4, 1e-3)
     master, rooms, picked = run.master, 4, [0] * 4
     room = max(range(rooms), key=lambda r: len(master.columns[r]))
-    solution, _, _ = solve_fixed(master, dict(enumerate(picked)))
+    solution, _, _ = master.solve(dict(enumerate(picked)))
     raw = master.prices(solution.duals, np.zeros(rooms))
     costs = master.costs_at(room, master.beside(raw, solution, room, picked))
     true = np.array([
-        solve_fixed(master, {**dict(enumerate(picked)), room: pick})[0].objective
+        master.solve({**dict(enumerate(picked)), room: pick})[0].objective
         for pick in range(costs.size)
     ])
     change, promised = true - true[0], costs - costs[0]

@@ -125,6 +125,17 @@ def test_a_wrong_corridor_cannot_break_the_bound(
         assert priced.cost_eur >= good.lower_bound_eur
 
 
+def test_a_price_at_the_end_is_a_slope_of_the_terminal_value() -> None:
+    room, price = one_node_room(1)
+    sloped = replace(room, terminal_value_eur=room.terminal_value_eur - 0.5 * room.terminal_temperature_c)
+    asked = price_room(room, price, end_slope_eur_per_k=0.5)
+    told = price_room(sloped, price)
+    assert asked.cost_eur == pytest.approx(told.cost_eur)
+    assert asked.lower_bound_eur == pytest.approx(told.lower_bound_eur)
+    np.testing.assert_array_equal(asked.schedule, told.schedule)
+    assert asked.temperatures[-1] < price_room(room, price).temperatures[-1] - 0.1
+
+
 def test_the_work_count_is_kept() -> None:
     room, price = one_node_room(0)
     free = price_room(room, price, gap_fraction=0.0, max_nodes=300_000)

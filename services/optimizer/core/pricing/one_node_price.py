@@ -7,7 +7,7 @@ import numpy as np
 from . import labels, layout, one_node, schedules
 from .room import FloatArray, IntArray, RoomPriced, RoomPricing, terminal_as_cost
 from .scratch import Scratch
-from .search import Kernels, Level, Search, checked_price, levels_before_judging
+from .search import Kernels, Level, Search, checked_price, levels_until
 
 COARSE_SPACING_K = 0.05
 """Largest node distance of the first level, which covers everything the room can reach."""
@@ -20,6 +20,7 @@ def price_room(
     room: RoomPricing,
     price_eur_per_kwh_on: FloatArray,
     *,
+    end_slope_eur_per_k: float = 0.0,
     gap_fraction: float = 5e-4,
     max_nodes: int = 4_000_000,
     guess: IntArray | None = None,
@@ -31,6 +32,7 @@ def price_room(
         room: the room.
         price_eur_per_kwh_on: [n] price of the energy drawn while the relay is on, EUR/kWh; negative
             prices are fine.
+        end_slope_eur_per_k: price of each K at the very end, beside the room's own terminal value.
         gap_fraction: stop refining when cost - bound is at most this share of the schedule's
             spending (the larger of its cost and its energy bill, each without sign).
         max_nodes: do not begin a level that would take the grid nodes evaluated beyond this count
@@ -46,7 +48,7 @@ def price_room(
         ValueError: prices of the wrong length or not finite; a guess that is not allowed.
     """
     price = checked_price(price_eur_per_kwh_on, room.decay.size)
-    work = _OneNodeSearch(room, price, guess, scratch)
+    work = _OneNodeSearch(room, price, end_slope_eur_per_k, guess, scratch)
     work.refine(gap_fraction, max_nodes)
     return work.result()
 
@@ -64,6 +66,7 @@ class _OneNodeSearch(Search):
         self,
         room: RoomPricing,
         price: FloatArray,
+        end_slope: float,
         guess: IntArray | None,
         scratch: Scratch | None,
     ) -> None:
@@ -77,11 +80,12 @@ class _OneNodeSearch(Search):
         )  # fmt: skip
         self.steps = np.ascontiguousarray(np.stack(columns, axis=1))
         self.terminal = terminal_as_cost(room.terminal_temperature_c, room.terminal_value_eur)
+        self.terminal[0, 1] += end_slope
         self.room = room
         self.switch_cost = float(room.switch_cost_eur)
-        step = 0.5 * float(np.median(np.abs(room.gain_on_k)))
-        self.coarse_spacing = min(COARSE_SPACING_K, max(NARROWEST_COARSE_SPACING_K, step))
-        self.patience = levels_before_judging(self.coarse_spacing, room.gain_on_k)
+        step = room.median_gain_k
+        self.coarse_spacing = min(COARSE_SPACING_K, max(NARROWEST_COARSE_SPACING_K, 0.5 * step))
+        self.patience = levels_until(self.coarse_spacing, step)
         super().__init__(
             ahead=ahead, fixed=fixed, relay=relay, begin=begin, on_cost=on_cost,
             switch_cost=self.switch_cost, guess=guess, scratch=scratch,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TypeAlias
 
 import numpy as np
@@ -71,6 +72,11 @@ class RoomPricing:
             raise ValueError("start_temperature_c must be finite: estimate it before pricing")
         if np.any(self.decay <= 1e-9) or np.any(self.decay > 1.0):
             raise ValueError("decay must lie in (0, 1]: it is exp(-step / time constant)")
+
+    @cached_property
+    def median_gain_k(self) -> float:
+        """What a step with the relay on usually adds or takes, K."""
+        return float(np.median(np.abs(self.gain_on_k)))
 
 
 def check_schedule_fields(room: object, steps: int) -> None:

@@ -260,7 +260,11 @@ class Search(ABC):
 
 def levels_before_judging(spacing: float, gain: FloatArray) -> int:
     """Levels until NODES_PER_GAIN nodes fit into the median step of a relay that is on."""
-    step = float(np.median(np.abs(gain)))
+    return levels_until(spacing, float(np.median(np.abs(gain))))
+
+
+def levels_until(spacing: float, step: float) -> int:
+    """The same for a step (K) that is known."""
     if step <= 0.0:
         return 3
     levels = int(np.ceil(np.log2(NODES_PER_GAIN * spacing / step)))
