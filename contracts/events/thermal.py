@@ -70,6 +70,12 @@ class RoomDynamics(Record):
     kelvin that a kelvin of that room's air, at the start of a step, adds to (air, mass); without it
     the drift holds the neighbours, too. `corrected` says that the drift also holds what the model
     gets wrong again and again.
+
+    `half_width_k` is half the width of the band that holds the air at the end of each step in nine
+    of ten cases, empty when not known. The model is linear and its noise is added, so it is the same
+    whatever the relays do. It joins what the filter does not know of the present, the noise until
+    then, and how wrong parameters and structure have been on days they had not seen; the weather
+    forecast comes without a spread, so none is in it.
     """
 
     air_c: Celsius
@@ -79,6 +85,7 @@ class RoomDynamics(Record):
     drift_mass_k: tuple[float, ...]
     neighbours: dict[Name, dict[StepSeconds, tuple[float, float]]] = {}
     corrected: bool = False
+    half_width_k: tuple[Annotated[float, Field(ge=0)], ...] = ()
 
 
 class DynamicsIssued(Record):

@@ -147,6 +147,7 @@ VALUES: dict[str, Any] = {
     "pricing_rounds": 6, "columns": 212, "rooms_priced": 96, "lp_solves": 7, "mip_solves": 1,
     "amount": 0.4, "violations.cost_eur": 0.4, "comfort_eur": 0.4, "first_step": 2,
     "drift_air_k": [0.02, 0.01, -0.01], "drift_mass_k": [0.0, 0.0, -0.01],
+    "half_width_k": [0.18, 0.22, 0.25],
     "dynamics-issued.step_s": [900, 900, 900], "air_air": 0.93, "mass_air": 0.06,
     "air_mass": 0.004, "mass_mass": 0.995, "heat_air": 0.31, "heat_mass": 0.01,
     "time_zone": "Europe/Prague", "latitude_deg": 50.05, "longitude_deg": 14.65,

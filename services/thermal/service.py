@@ -29,7 +29,13 @@ from contracts.events.weather import WeatherForecastIssued
 from contracts.thermal_model import HouseModel, content_hash
 from services.thermal.core.content import pack, unpack
 from services.thermal.core.correction import Correction
-from services.thermal.core.dynamics import Outlook, Planned, lead_s, room_dynamics
+from services.thermal.core.dynamics import (
+    Outlook,
+    Planned,
+    lead_s,
+    physics_half_width_k,
+    room_dynamics,
+)
 from services.thermal.core.filter import (
     StepInputs,
     filter_step,
@@ -42,6 +48,8 @@ from services.thermal.core.gains import gains_by_room
 from services.thermal.core.hindsight import Filter, Track, added_c
 from services.thermal.core.intake import RelayTime, RoomInput
 from services.thermal.core.memory import ROW_S, Memory
+
+Array = NDArray[np.float64]
 
 STEP_S = 300
 DYNAMICS_S = 3_600
@@ -173,28 +181,31 @@ class Thermal(Service[ThermalState]):
         if not outlook.complete:
             return None
         start = grid.floor(now, grid.QUARTER_S)
-        added, said = self._added(state, model, outlook, start) if state.corrected else (None, "")
+        half, added, said = physics_half_width_k(model, found), None, ""
+        if state.corrected:
+            added, learnt, said = self._added(state, model, outlook, start)
+            half = half if learnt is None else np.where(np.isfinite(learnt), learnt, half)
         return DynamicsIssued(
             issued=now, start=start, step_s=grid.STEPS_S,
-            rooms=dict(room_dynamics(model, found, outlook.forecast(model, start), added)),
+            rooms=dict(room_dynamics(model, found, outlook.forecast(model, start), added, half)),
             model_hash=state.model_hash, correction=said, because=(trigger, state.weather_event),
         )  # fmt: skip
 
     def _added(
         self, state: ThermalState, model: HouseModel, outlook: Outlook, start: datetime
-    ) -> tuple[NDArray[np.float64] | None, str]:
-        """What the physics forecast lacks, and what to say of it."""
+    ) -> tuple[Array | None, Array | None, str]:
+        """What the physics forecast lacks, the band of what results, and what to say of it."""
         memory, digest = state.memory, state.model_hash
         if int(start.timestamp()) != memory.last * ROW_S or memory.last * ROW_S % DYNAMICS_S:
-            return None, BETWEEN_HOURS
+            return None, None, BETWEEN_HOURS
         try:
             if digest not in self._opened:
                 self._opened = {digest: unpack(verified(self.models, digest))[1]}
         except ModelProblem:
-            return None, MISSING
+            return None, None, MISSING
         correction = self._opened[digest]
         if correction is None:
-            return None, ""
+            return None, None, ""
         history = memory.history(model, outlook.ahead(model, start))
         now = len(memory.outside_c) - 1
         return added_c(correction, model, digest, state.track, history, now, lead_s())

@@ -113,11 +113,24 @@ def predict(
         current = drive[k]
     states = drive[:, 0, :]
     bias = np.array([room.sensor_bias_c for room in model.rooms])
-    variance = air_variance(dynamics, state.covariance_array(), steps)
-    deviation = np.sqrt(variance) * _band_factors(model, np.arange(1, steps + 1) * step_s)
+    deviation = air_sd_c(model, state, step_s * np.arange(1, steps + 1), step_s)
     if forecast.outside_sd_c is not None:
         deviation = np.hypot(deviation, drive[:, 1, :][:, layout.air])
     return Prediction(step_s, states[:, layout.air] + bias, deviation, states)
+
+
+def air_sd_c(
+    model: HouseModel, state: FilterState, lead_s: Sequence[int] | NDArray[np.int64], step_s: int
+) -> Array:
+    """(leads, rooms) standard deviation of the air, K, but for the weather's part.
+
+    Whatever is heated: the model is linear and its noise is added. `lead_s` are increasing
+    multiples of `step_s`.
+    """
+    leads = np.asarray(lead_s, dtype=np.int64)
+    steps = leads // step_s
+    variance = air_variance(discretise(model, step_s), state.covariance_array(), int(steps[-1]))
+    return np.asarray(np.sqrt(variance[steps - 1]) * _band_factors(model, leads))
 
 
 def air_variance(dynamics: Discrete, covariance: Array, steps: int) -> Array:

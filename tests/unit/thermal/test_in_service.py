@@ -21,6 +21,7 @@ from contracts.thermal_model import HouseModel
 from services.thermal.core.content import STORED_MEMBERS, pack, unpack
 from services.thermal.core.correction import Ridge, RoomLead, learn, look_back
 from services.thermal.core.drive import drive_of
+from services.thermal.core.dynamics import lead_s, physics_half_width_k
 from services.thermal.core.features import Cases, direct_features, issue_rows, physics_features
 from services.thermal.core.hindcast import run_filter
 from services.thermal.core.hindsight import APPLIED, TOO_SHORT, UNSETTLED, Track, added_c
@@ -199,6 +200,26 @@ def test_at_the_reference_heating_the_planner_sees_physics_and_correction(
     # and what a kilowatt more does is what it did
     more = {n: air(both, 0.8)[n] - warm[n] - air(physics, 0.8)[n] + cold[n] for n in warm}
     assert all(np.abs(values).max() < 1e-9 for values in more.values())
+
+
+def test_the_band_issued_is_that_of_physics_or_the_one_learnt_with_the_correction(
+    log: list[Event], content: bytes
+) -> None:
+    model, correction = unpack(content)
+    hours = [k for k, e in enumerate(log) if e.type == "measurement.sweep.completed" and not e.data.time.minute]
+    part = log[: hours[72] + 1]
+    engine = engine_with(model, pack(model), False)
+    physics = said(engine, part)[-1]
+    told = np.column_stack([room.half_width_k for room in physics.rooms.values()])
+    assert np.allclose(told, physics_half_width_k(model, engine.state.filter), atol=6e-4)
+    both = said(engine_with(model, content, True), muted(part, {"room0"}, 3))[-1]
+    assert correction is not None and [r.corrected for r in both.rooms.values()] == [False, True]
+    for lead in LEADS:
+        learnt = correction.leads[correction.lead_rows.index(lead)][1]
+        step = lead_s().index(lead * ROW_S)
+        assert learnt is not None
+        assert both.rooms["room1"].half_width_k[step] == pytest.approx(learnt.half_width_c, abs=6e-4)
+        assert both.rooms["room0"].half_width_k[step] >= physics.rooms["room0"].half_width_k[step]
 
 
 def test_with_too_little_in_mind_or_silent_inputs_physics_stands_alone(
