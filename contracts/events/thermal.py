@@ -8,7 +8,7 @@ from pydantic import Field
 
 from contracts.base import Record
 from contracts.thermal_model import HouseModel
-from contracts.units import Celsius, Name, StepSeconds, UtcTime, Watts
+from contracts.units import Celsius, LeadHours, Name, StepSeconds, UtcTime, Watts
 
 
 class RoomEstimate(Record):
@@ -101,3 +101,33 @@ class DynamicsIssued(Record):
     model_hash: str
     correction: str = ""
     because: tuple[str, ...] = ()
+
+
+class AirScores(Record):
+    """How forecasts of the air did at one lead, K."""
+
+    n: Annotated[int, Field(ge=1, description="temperatures compared")]
+    mae_k: Annotated[float, Field(ge=0)]
+    rmse_k: Annotated[float, Field(ge=0)]
+    bias_k: Annotated[float, Field(description="predicted less measured, mean")]
+    coverage_90: Annotated[float, Field(ge=0, le=1, description="share inside the 90 % band")]
+    half_width_k: Annotated[float, Field(ge=0, description="of that band, mean")]
+
+
+class AccuracyScored(Record):
+    """What the forecasts of the rooms that came due since the last scores turned out to be worth.
+
+    A forecast answers to any heating and is judged at the one that came, with the weather that was
+    forecast. Of every third hour's, issued from ``since`` to ``until``; keys of ``house`` (all rooms
+    together) and of each room are lead times: ``1h``, ``6h``, ``24h``. What was not measured, or whose
+    heating is not known, does not count.
+    """
+
+    time: UtcTime
+    since: UtcTime
+    until: UtcTime
+    issues: Annotated[int, Field(ge=1)]
+    house: dict[LeadHours, AirScores]
+    rooms: dict[Name, dict[LeadHours, AirScores]]
+    model_hash: str = ""
+    """The model behind them, empty when several were in force."""

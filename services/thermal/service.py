@@ -24,9 +24,16 @@ from contracts.events.clock import Ticked
 from contracts.events.measurement import SweepCompleted
 from contracts.events.plan import PlanComputed
 from contracts.events.system import ConfigLoaded, ModelChecked, ModelPromoted
-from contracts.events.thermal import DynamicsIssued, ModelIdentified, RoomEstimate, StateEstimated
+from contracts.events.thermal import (
+    AccuracyScored,
+    DynamicsIssued,
+    ModelIdentified,
+    RoomEstimate,
+    StateEstimated,
+)
 from contracts.events.weather import WeatherForecastIssued
 from contracts.thermal_model import HouseModel, content_hash
+from services.thermal.core.accuracy import DAY_ROWS, Waiting, scored, unheated_c
 from services.thermal.core.content import pack, unpack
 from services.thermal.core.correction import Correction
 from services.thermal.core.dynamics import (
@@ -85,8 +92,11 @@ class ThermalState(State):
     planned: Planned = Planned()
     issued: datetime | None = None
     stepped: bool = False
+    waiting: Waiting = Waiting()
     dynamics: DynamicsIssued | None = None
     """To be issued with the event just folded."""
+    scored: AccuracyScored | None = None
+    """To be said with the event just folded."""
 
 
 class Thermal(Service[ThermalState]):
@@ -106,14 +116,15 @@ class Thermal(Service[ThermalState]):
 
     def fold(self, state: ThermalState, event: Event) -> None:
         data = event.data
-        state.stepped, state.dynamics, state.check = False, None, None
+        state.stepped, state.dynamics, state.check, state.scored = False, None, None, None
+        day = state.memory.last // DAY_ROWS
         state.memory.take(data, event.id)
         if isinstance(data, ConfigLoaded) and data.site is not None:
             prior = model_of(data.site)
             if not (state.learnt and state.model is not None and _fits(state.model, prior) == ""):
                 state.model, state.model_hash = prior, content_hash(prior)
                 state.filter, state.learnt, state.new_model = None, False, True
-                state.corrected = False
+                state.corrected, state.waiting = False, Waiting()
         elif isinstance(data, ModelIdentified):
             _adopt(state, data)
         elif isinstance(data, WeatherForecastIssued):
@@ -130,6 +141,9 @@ class Thermal(Service[ThermalState]):
             state.check, state.wanted = state.wanted, None
         elif isinstance(data, SweepCompleted):
             _step(state, data.time)
+            if state.memory.last // DAY_ROWS > day and state.model is not None:
+                due = state.waiting.come_due(state.memory, state.model, state.model_hash)
+                state.scored = scored(due, state.model.room_names, data.time)
             if state.stepped and _dynamics_due(state, data.time):
                 state.dynamics = self._dynamics(state, data.time, event.id)
                 state.issued = data.time
@@ -141,6 +155,8 @@ class Thermal(Service[ThermalState]):
             yield Decision("thermal.state-estimated", "house", estimate)
             if state.dynamics is not None:
                 yield Decision("thermal.dynamics-issued", "house", state.dynamics)
+            if state.scored is not None:
+                yield Decision("thermal.accuracy-scored", "house", state.scored)
         elif isinstance(data, Ticked) and state.announce and state.model is not None:
             first = ModelIdentified(
                 time=data.time, model=state.model, model_hash=state.model_hash,
@@ -185,9 +201,12 @@ class Thermal(Service[ThermalState]):
         if state.corrected:
             added, learnt, said = self._added(state, model, outlook, start)
             half = half if learnt is None else np.where(np.isfinite(learnt), learnt, half)
+        forecast = outlook.forecast(model, start)
+        air = unheated_c(model, found, forecast) + (0.0 if added is None else np.nan_to_num(added))
+        state.waiting.keep(start, now, state.model_hash, air, half)
         return DynamicsIssued(
             issued=now, start=start, step_s=grid.STEPS_S,
-            rooms=dict(room_dynamics(model, found, outlook.forecast(model, start), added, half)),
+            rooms=dict(room_dynamics(model, found, forecast, added, half)),
             model_hash=state.model_hash, correction=said, because=(trigger, state.weather_event),
         )  # fmt: skip
 
@@ -233,6 +252,8 @@ def _adopt(state: ThermalState, identified: ModelIdentified) -> None:
     if identified.model_hash == state.model_hash:
         return
     outdoor_c = state.memory.intake.outdoor_c
+    if state.model is not None:
+        state.waiting.replaced(state.model, state.model_hash)
     if state.filter is not None and state.model is not None and outdoor_c is not None:
         state.filter = transfer_state(state.model, state.filter, identified.model, outdoor_c)
     else:

@@ -169,6 +169,15 @@ def _band_factors(model: HouseModel, lead_s: NDArray[np.int64]) -> Array:
     return np.column_stack(columns)
 
 
+def course(model: HouseModel, start: Array, inputs: Array, step_s: Sequence[int]) -> Array:
+    """(steps + 1, n) states from `start` on, under `inputs` (steps, inputs) held over each step."""
+    dynamics = {seconds: discretise(model, seconds) for seconds in set(step_s)}
+    states = [start]
+    for seconds, acting in zip(step_s, inputs, strict=True):
+        states.append(dynamics[seconds].A @ states[-1] + dynamics[seconds].B @ acting)
+    return np.array(states)
+
+
 @dataclass(frozen=True)
 class RoomPlannerModel:
     """T[t+1] = a[t] T[t] + b[t] u[t] + d[t] for one room; u is the fraction 0..1 of rated power.
@@ -225,14 +234,12 @@ def planner_matrices(
     layout = layout_of(model)
     matrices_a, matrices_b = [], []
     offsets = np.empty((len(inputs), layout.size))
-    reference = np.empty((len(inputs) + 1, layout.size))
-    reference[0] = state.mean_array()
     for k, seconds in enumerate(step_s):
         dynamics = discretise(model, int(seconds))
         matrices_a.append(dynamics.A)
         matrices_b.append(dynamics.B_heat * power)
         offsets[k] = dynamics.B @ free[k]
-        reference[k + 1] = dynamics.A @ reference[k] + dynamics.B @ inputs[k]
+    reference = course(model, state.mean_array(), inputs, step_s)
     bias = np.array([room.sensor_bias_c for room in model.rooms])
     temperatures = reference[:, layout.air] + bias
     with np.errstate(divide="ignore", invalid="ignore"):
