@@ -74,8 +74,9 @@ class RoomDynamics(Record):
     `half_width_k` is half the width of the band that holds the air at the end of each step in nine
     of ten cases, empty when not known. The model is linear and its noise is added, so it is the same
     whatever the relays do. It joins what the filter does not know of the present, the noise until
-    then, and how wrong parameters and structure have been on days they had not seen; the weather
-    forecast comes without a spread, so none is in it.
+    then, and how wrong parameters and structure have been on days they had not seen. The weather
+    forecast comes without a spread; its errors count as far as earlier bands missed because of them,
+    for all this is stretched by what those have held in this house.
     """
 
     air_c: Celsius

@@ -50,6 +50,7 @@ from services.thermal.core.filter import (
     room_estimates,
     transfer_state,
 )
+from services.thermal.core.following import Following
 from services.thermal.core.from_site import model_of
 from services.thermal.core.gains import gains_by_room
 from services.thermal.core.hindsight import Filter, Track, added_c
@@ -93,6 +94,7 @@ class ThermalState(State):
     issued: datetime | None = None
     stepped: bool = False
     waiting: Waiting = Waiting()
+    following: Following = Following()
     dynamics: DynamicsIssued | None = None
     """To be issued with the event just folded."""
     scored: AccuracyScored | None = None
@@ -124,7 +126,7 @@ class Thermal(Service[ThermalState]):
             if not (state.learnt and state.model is not None and _fits(state.model, prior) == ""):
                 state.model, state.model_hash = prior, content_hash(prior)
                 state.filter, state.learnt, state.new_model = None, False, True
-                state.corrected, state.waiting = False, Waiting()
+                state.corrected, state.waiting, state.following = False, Waiting(), Following()
         elif isinstance(data, ModelIdentified):
             _adopt(state, data)
         elif isinstance(data, WeatherForecastIssued):
@@ -144,6 +146,7 @@ class Thermal(Service[ThermalState]):
             if state.memory.last // DAY_ROWS > day and state.model is not None:
                 due = state.waiting.come_due(state.memory, state.model, state.model_hash)
                 state.scored = scored(due, state.model.room_names, data.time)
+                state.following.take(due, state.memory.last)
             if state.stepped and _dynamics_due(state, data.time):
                 state.dynamics = self._dynamics(state, data.time, event.id)
                 state.issued = data.time
@@ -201,9 +204,10 @@ class Thermal(Service[ThermalState]):
         if state.corrected:
             added, learnt, said = self._added(state, model, outlook, start)
             half = half if learnt is None else np.where(np.isfinite(learnt), learnt, half)
-        forecast = outlook.forecast(model, start)
+        stretch = state.following.stretch(len(model.rooms))
+        half, forecast = stretch * half, outlook.forecast(model, start)
         air = unheated_c(model, found, forecast) + (0.0 if added is None else np.nan_to_num(added))
-        state.waiting.keep(start, now, state.model_hash, air, half)
+        state.waiting.keep(start, now, state.model_hash, air, half, stretch)
         return DynamicsIssued(
             issued=now, start=start, step_s=grid.STEPS_S,
             rooms=dict(room_dynamics(model, found, forecast, added, half)),
@@ -254,6 +258,8 @@ def _adopt(state: ThermalState, identified: ModelIdentified) -> None:
     outdoor_c = state.memory.intake.outdoor_c
     if state.model is not None:
         state.waiting.replaced(state.model, state.model_hash)
+    if not state.learnt:  # what a prior's bands held says nothing of those that were learnt
+        state.following = Following()
     if state.filter is not None and state.model is not None and outdoor_c is not None:
         state.filter = transfer_state(state.model, state.filter, identified.model, outdoor_c)
     else:

@@ -26,6 +26,7 @@ from services.thermal.core.memory import ROW_S, Memory
 from services.thermal.core.predict import Forecast, course
 
 Array = NDArray[np.float64]
+IntArray = NDArray[np.int64]
 
 LEADS_S = (3_600, 6 * 3_600, 24 * 3_600)
 LEAD_ROWS = np.array(LEADS_S, dtype=np.int64) // ROW_S
@@ -51,24 +52,28 @@ def unheated_c(model: HouseModel, state: FilterState, forecast: Forecast) -> Arr
 
 class Issued(BaseModel):
     """What a forecast said at LEADS_S of each room, in the model's order: air without heating, degC,
-    and half the width of its 90 % band, K."""
+    half the width of its 90 % band, K, and by what that was stretched (`following`)."""
 
     issued: datetime
     model_hash: str
     air_c: Table
     half_width_k: Table
+    stretch: Table
 
 
 @dataclass(frozen=True)
 class Due:
     """Forecasts that have come due: predicted less measured, K, and half width of the band.
 
-    Both (leads, forecasts, rooms); the error is NaN where it is not due, or not known.
+    All three (leads, forecasts, rooms); the error is NaN where it is not due, or not known. `rows` of
+    the memory at which the forecasts began.
     """
 
+    rows: IntArray
     issued: tuple[Issued, ...]
     error_k: Array
     half_width_k: Array
+    stretch: Array
 
 
 class Waiting(BaseModel):
@@ -81,13 +86,14 @@ class Waiting(BaseModel):
     """Row up to which truth has been compared."""
 
     def keep(
-        self, start: datetime, issued: datetime, model_hash: str, air_c: Array, half_width_k: Array
-    ) -> None:
-        """Remember every third hour's forecast; both (steps, rooms) on the planner's grid."""
+        self, start: datetime, issued: datetime, model_hash: str, air_c: Array, half_width_k: Array,
+        stretch: Array,
+    ) -> None:  # fmt: skip
+        """Remember every third hour's forecast; all (steps, rooms) on the planner's grid."""
         if int(start.timestamp()) % KEPT_S == 0:
             self.forecasts[int(start.timestamp()) // ROW_S] = Issued(
                 issued=issued, model_hash=model_hash, air_c=_table(at_leads(air_c)),
-                half_width_k=_table(at_leads(half_width_k)),
+                half_width_k=_table(at_leads(half_width_k)), stretch=_table(at_leads(stretch)),
             )  # fmt: skip
 
     def replaced(self, model: HouseModel, model_hash: str) -> None:
@@ -101,6 +107,7 @@ class Waiting(BaseModel):
         mine = tuple(self.forecasts[row] for row in rows.tolist())
         shape = len(mine), len(LEADS_S), len(model.rooms)
         half = np.array([f.half_width_k for f in mine]).reshape(shape)
+        stretch = np.array([f.stretch for f in mine]).reshape(shape)
         error = np.full(shape, np.nan)
         for digest in {f.model_hash for f in mine}:
             used = model if digest == model_hash else self.models[digest]
@@ -115,10 +122,11 @@ class Waiting(BaseModel):
         }
         left = {f.model_hash for f in self.forecasts.values()}
         self.models = {digest: old for digest, old in self.models.items() if digest in left}
-        return Due(mine, error.transpose(1, 0, 2), half.transpose(1, 0, 2))
+        by_lead = (values.transpose(1, 0, 2) for values in (error, half, stretch))
+        return Due(rows, mine, *by_lead)
 
 
-def _errors(model: HouseModel, memory: Memory, rows: NDArray[np.int64], said_c: Array) -> Array:
+def _errors(model: HouseModel, memory: Memory, rows: IntArray, said_c: Array) -> Array:
     """(forecasts, leads, rooms) predicted with the heating that came, less measured; NaN if unknown."""
     first = max(0, int(rows[0]) - memory.first)
     history = memory.history(model).rows(first, len(memory.outside_c))

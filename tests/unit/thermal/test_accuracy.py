@@ -112,7 +112,8 @@ def test_forecasts_of_a_model_that_went_are_judged_by_it() -> None:
 
 def issued() -> Issued:
     at = datetime(2026, 1, 2, tzinfo=UTC)
-    return Issued(issued=at, model_hash="m", air_c=((20.0,) * 2,) * 3, half_width_k=((1.0,) * 2,) * 3)
+    table = ((1.0,) * 2,) * 3
+    return Issued(issued=at, model_hash="m", air_c=table, half_width_k=table, stretch=table)
 
 
 def test_scores_are_of_what_is_known_and_none_without() -> None:
@@ -120,9 +121,10 @@ def test_scores_are_of_what_is_known_and_none_without() -> None:
     half = np.full((3, 2, 2), 1.0)
     half[0, 0, 1] = 0.5
     now = datetime(2026, 1, 3, tzinfo=UTC)
-    assert scored(Due((issued(), issued()), error, half), ROOMS, now) is None
+    due = Due(np.array([0, 6]), (issued(), issued()), error, half, np.ones_like(half))
+    assert scored(due, ROOMS, now) is None
     error[0] = [[1.0, -2.0], [0.5, np.nan]]
-    found = scored(Due((issued(), issued()), error, half), ROOMS, now)
+    found = scored(due, ROOMS, now)
     assert found is not None and list(found.house) == ["1h"]
     house = found.house["1h"]
     assert (house.n, house.mae_k, house.bias_k) == (3, 1.167, -0.167)
