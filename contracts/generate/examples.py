@@ -131,6 +131,7 @@ VALUES: dict[str, Any] = {
     "binding_limits.what": "import-limit", "gap_fraction": 0.004, "bound_eur": 4.29,
     "expected_cost_eur": 4.31, "energy_bought_eur": 4.0, "energy_sold_eur": -0.09,
     "total_eur": 4.31,
+    "chance_below": [0.02, 0.05, 0.12],
     # a thermal model
     "rooms.name": "living", "couplings.room_a": "living", "couplings.room_b": "kitchen",
     "model.rooms": ["living", "kitchen"], "air_capacity_j_per_k": 1.9e6,
