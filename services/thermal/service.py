@@ -258,12 +258,14 @@ def _adopt(state: ThermalState, identified: ModelIdentified) -> None:
     outdoor_c = state.memory.intake.outdoor_c
     if state.model is not None:
         state.waiting.replaced(state.model, state.model_hash)
-    if not state.learnt:  # what a prior's bands held says nothing of those that were learnt
-        state.following = Following()
     if state.filter is not None and state.model is not None and outdoor_c is not None:
-        state.filter = transfer_state(state.model, state.filter, identified.model, outdoor_c)
+        found = transfer_state(state.model, state.filter, identified.model, outdoor_c)
+        narrower = physics_half_width_k(state.model, state.filter)
+        narrower /= physics_half_width_k(identified.model, found)
+        state.following.carry(narrower, state.memory.last)
+        state.filter = found
     else:
-        state.filter = None
+        state.filter, state.following = None, Following()
     state.model, state.model_hash = identified.model, identified.model_hash
     state.corrected = identified.corrected
     state.learnt = identified.model.provenance.method != PRIOR_METHOD

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel
 
-from services.thermal.core.accuracy import DAY_ROWS, KEPT_S, LEADS_S, Due
+from services.thermal.core.accuracy import DAY_ROWS, KEPT_S, LEADS_S, Due, at_leads
 from services.thermal.core.dynamics import lead_s
 from services.thermal.core.memory import ROW_S
 from services.thermal.core.recalibrate import DAY_S, scales_at
@@ -20,9 +20,9 @@ KEPT_DAYS = 15
 class Following(BaseModel):
     """How far off forecasts were, and by what bands are stretched since the last scores.
 
-    `off` by the row at which a forecast began, then lead and room: half widths of the band as it was
-    before it was stretched, None where not known. `scale` by lead and room, empty as long as nothing
-    was seen.
+    `off` by the row at which a forecast began, then lead and room: half widths of the band as the model
+    in force would give it, before it is stretched; None where not known. `scale` by lead and room, empty
+    as long as nothing was seen.
     """
 
     off: dict[int, tuple[tuple[float | None, ...], ...]] = {}
@@ -37,7 +37,19 @@ class Following(BaseModel):
             known = np.isfinite(found[:, n])
             if known.any():
                 self.off[row] = _listed(np.where(known, found[:, n], before))
+        self._follow(last)
+
+    def carry(self, narrower: Array, last: int) -> None:
+        """Another model comes into force, whose bands are `narrower` (steps, rooms) times: what was
+        missed is the same in kelvin, and so many times more in half widths of these."""
+        by = at_leads(narrower)
+        self.off = {row: _listed(np.array(off, dtype=np.float64) * by) for row, off in self.off.items()}
+        self._follow(last)
+
+    def _follow(self, last: int) -> None:
+        """Forget what is too old, and scale by the rest."""
         self.off = {row: off for row, off in self.off.items() if row > last - KEPT_DAYS * DAY_ROWS}
+        self.scale = ()
         if self.off:
             rows = np.array(sorted(self.off), dtype=np.int64)
             table = np.array([self.off[row] for row in rows.tolist()], dtype=np.float64)

@@ -86,7 +86,9 @@ def _drawn(seen: Array, held: Array, towards: Array, days: float) -> Array:
     """The scale that holds COVERAGE of `seen` days and of `days` of errors that `towards` fits."""
     expected = erf(TRIED * Z_90 / np.sqrt(2.0) / towards[..., None])
     excess = held + days * expected - COVERAGE * (seen[..., None] + days)
-    above = np.clip(np.argmax(excess >= 0.0, axis=-1), 1, len(TRIED) - 1)
+    enough = excess >= 0.0
+    enough[..., -1] = True  # errors beyond the widest scale get that one
+    above = np.clip(np.argmax(enough, axis=-1), 1, len(TRIED) - 1)
     high = np.take_along_axis(excess, above[..., None], axis=-1)[..., 0]
     low = np.take_along_axis(excess, above[..., None] - 1, axis=-1)[..., 0]
     share = np.clip(-low / np.maximum(high - low, 1e-12), 0.0, 1.0)

@@ -8,12 +8,15 @@ import numpy as np
 import pytest
 
 from chassis.service import Engine
+from contracts.events.system import ConfigLoaded
 from contracts.events.thermal import AccuracyScored, DynamicsIssued
+from contracts.site import SiteConfig
 from services.thermal.core.accuracy import DAY_ROWS, LEADS_S, Due, Issued
 from services.thermal.core.content import pack
-from services.thermal.core.dynamics import lead_s
+from services.thermal.core.dynamics import lead_s, physics_half_width_k
 from services.thermal.core.following import KEPT_DAYS, Following
 from services.thermal.core.memory import ROW_S
+from tests.conftest import make_event
 from tests.unit.thermal.house import simulate, true_house
 from tests.unit.thermal.test_in_service import engine_with, identified, wire
 
@@ -113,12 +116,30 @@ def test_issued_bands_are_stretched_and_judged_as_issued(
     assert said[-1].house["6h"].half_width_k == pytest.approx(np.mean(of_day + before), abs=1e-3)
 
 
-def test_what_was_learnt_of_bands_outlives_a_learnt_model_and_no_prior(
+def test_what_was_missed_counts_on_in_kelvin_under_a_model_that_is_surer(
     week: tuple[Engine, list[DynamicsIssued], list[AccuracyScored]],
 ) -> None:
     engine, _, _ = week
-    for learnt in (True, False):
-        state = engine.state.model_copy(deep=True)
-        state.learnt = learnt
-        engine.service.fold(state, identified(true_house(2), b"another", False))
-        assert bool(state.following.off) == learnt
+    state = engine.state.model_copy(deep=True)
+    before = physics_half_width_k(state.model, state.filter) * state.following.stretch(2)
+    noise = {"disturbance_sd_w": 15.0, "air_sd_c_per_sqrt_h": 0.01}
+    rooms = tuple(
+        r.model_copy(update={"noise": r.noise.model_copy(update=noise)}) for r in true_house(2).rooms
+    )
+    surer = true_house(2).model_copy(update={"rooms": rooms})
+    engine.service.fold(state, identified(surer, pack(surer), False))
+    raw = physics_half_width_k(surer, state.filter)
+    after = raw * state.following.stretch(2)
+    for step in AT_LEADS:
+        assert (raw[step] < 0.8 * before[step]).all()
+        assert after[step] == pytest.approx(before[step], rel=0.25)
+
+
+def test_another_house_begins_without_a_record(
+    week: tuple[Engine, list[DynamicsIssued], list[AccuracyScored]], site: SiteConfig
+) -> None:
+    engine, _, _ = week
+    state = engine.state.model_copy(deep=True)
+    loaded = ConfigLoaded(kind="site", content_hash="x", site=site)
+    engine.service.fold(state, make_event("system.config-loaded", "site", loaded, "operator"))
+    assert not state.following.off and not state.waiting.forecasts
