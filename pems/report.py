@@ -49,7 +49,7 @@ def _house(figures: Figures) -> Table:
         if name.startswith("bands_held_") and share is not None
     ]
     if held:
-        table.add_row("90 % bands of the rooms held, ahead", ", ".join(held), "")
+        table.add_row("rooms' 90 % bands held", ", ".join(held), "")
     if figures["behind_eur"] is not None:
         parts = [
             f"{label} {figures[f'behind_{name}_kwh']:+.1f}"

@@ -124,9 +124,12 @@ class Thermal(Service[ThermalState]):
         if isinstance(data, ConfigLoaded) and data.site is not None:
             prior = model_of(data.site)
             if not (state.learnt and state.model is not None and _fits(state.model, prior) == ""):
-                state.model, state.model_hash = prior, content_hash(prior)
+                digest = content_hash(prior)
+                if digest != state.model_hash:
+                    state.waiting, state.following = Waiting(), Following()
+                state.model, state.model_hash = prior, digest
                 state.filter, state.learnt, state.new_model = None, False, True
-                state.corrected, state.waiting, state.following = False, Waiting(), Following()
+                state.corrected = False
         elif isinstance(data, ModelIdentified):
             _adopt(state, data)
         elif isinstance(data, WeatherForecastIssued):
@@ -158,14 +161,14 @@ class Thermal(Service[ThermalState]):
             yield Decision("thermal.state-estimated", "house", estimate)
             if state.dynamics is not None:
                 yield Decision("thermal.dynamics-issued", "house", state.dynamics)
-            if state.scored is not None:
-                yield Decision("thermal.accuracy-scored", "house", state.scored)
         elif isinstance(data, Ticked) and state.announce and state.model is not None:
             first = ModelIdentified(
                 time=data.time, model=state.model, model_hash=state.model_hash,
                 method="prior from the site file",
             )  # fmt: skip
             yield Decision("thermal.model-identified", "house", first)
+        if state.scored is not None:
+            yield Decision("thermal.accuracy-scored", "house", state.scored)
         if state.check is not None and state.now is not None:
             yield from self._check(state, state.check, state.now)
 
@@ -256,16 +259,15 @@ def _adopt(state: ThermalState, identified: ModelIdentified) -> None:
     if identified.model_hash == state.model_hash:
         return
     outdoor_c = state.memory.intake.outdoor_c
-    if state.model is not None:
-        state.waiting.replaced(state.model, state.model_hash)
     if state.filter is not None and state.model is not None and outdoor_c is not None:
         found = transfer_state(state.model, state.filter, identified.model, outdoor_c)
-        narrower = physics_half_width_k(state.model, state.filter)
-        narrower /= physics_half_width_k(identified.model, found)
+        before = physics_half_width_k(state.model, state.filter)
+        narrower = before / np.maximum(physics_half_width_k(identified.model, found), 1e-6)
+        state.waiting.replaced(state.model, state.model_hash, narrower)
         state.following.carry(narrower, state.memory.last)
         state.filter = found
     else:
-        state.filter, state.following = None, Following()
+        state.filter, state.waiting, state.following = None, Waiting(), Following()
     state.model, state.model_hash = identified.model, identified.model_hash
     state.corrected = identified.corrected
     state.learnt = identified.model.provenance.method != PRIOR_METHOD

@@ -73,10 +73,10 @@ def test_bands_held_are_counted_over_days_and_absent_without_scores() -> None:
     assert account.figures()["bands_held_6h"] == pytest.approx(0.95)
     console = Console(width=120, file=StringIO())
     console.print(render(account))
-    assert "6h 95%" in console.file.getvalue()
+    assert "bands held" in console.file.getvalue() and "6h 95%" in console.file.getvalue()
     console = Console(width=120, file=StringIO())
     console.print(render(account_of([])))
-    assert "bands" not in console.file.getvalue()
+    assert "bands held" not in console.file.getvalue()
 
 
 def rows(first: int, last: int) -> list[archive.Row]:

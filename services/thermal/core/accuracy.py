@@ -52,7 +52,8 @@ def unheated_c(model: HouseModel, state: FilterState, forecast: Forecast) -> Arr
 
 class Issued(BaseModel):
     """What a forecast said at LEADS_S of each room, in the model's order: air without heating, degC,
-    half the width of its 90 % band, K, and by what that was stretched (`following`)."""
+    half the width of its 90 % band, K, and by what a band of the model in force would have to be
+    stretched to be that (`following`)."""
 
     issued: datetime
     model_hash: str
@@ -96,10 +97,13 @@ class Waiting(BaseModel):
                 half_width_k=_table(at_leads(half_width_k)), stretch=_table(at_leads(stretch)),
             )  # fmt: skip
 
-    def replaced(self, model: HouseModel, model_hash: str) -> None:
-        """A model goes out of force; its forecasts are judged by it all the same."""
+    def replaced(self, model: HouseModel, model_hash: str, narrower: Array) -> None:
+        """A model goes out of force for one whose bands are `narrower` (steps, rooms) times; its
+        forecasts are judged by it all the same."""
         if any(f.model_hash == model_hash for f in self.forecasts.values()):
             self.models[model_hash] = model
+        for forecast in self.forecasts.values():
+            forecast.stretch = _table(np.array(forecast.stretch) * at_leads(narrower))
 
     def come_due(self, memory: Memory, model: HouseModel, model_hash: str) -> Due:
         """Hold against the memory what has come due since the last time, and forget what is done."""

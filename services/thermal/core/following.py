@@ -40,8 +40,8 @@ class Following(BaseModel):
         self._follow(last)
 
     def carry(self, narrower: Array, last: int) -> None:
-        """Another model comes into force, whose bands are `narrower` (steps, rooms) times: what was
-        missed is the same in kelvin, and so many times more in half widths of these."""
+        """A model comes into force whose bands are `narrower` (steps, rooms) times: what was missed is the
+        same in kelvin, and so many times more in half widths of these."""
         by = at_leads(narrower)
         self.off = {row: _listed(np.array(off, dtype=np.float64) * by) for row, off in self.off.items()}
         self._follow(last)

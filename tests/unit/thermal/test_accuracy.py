@@ -135,6 +135,13 @@ def test_scores_are_of_what_is_known_and_none_without() -> None:
     assert found.rooms["room1"]["1h"].half_width_k == 0.5
 
 
+def test_scores_are_said_with_the_sweep_even_if_the_filter_made_no_step() -> None:
+    engine, said, _ = run(lived())
+    engine.state.scored, engine.state.stepped = said[-1], False
+    sweep = next(e for e in reversed(list(wire(lived()))) if e.type == "measurement.sweep.completed")
+    assert [d.data for d in engine.service.decide(engine.state, sweep)] == [said[-1]]
+
+
 def test_nothing_waits_nothing_is_due() -> None:
     engine, _, _ = run(simulate(true_house(2), days=1))
     due = Waiting().come_due(engine.state.memory, true_house(2), "m")

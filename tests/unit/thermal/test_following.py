@@ -121,7 +121,9 @@ def test_what_was_missed_counts_on_in_kelvin_under_a_model_that_is_surer(
 ) -> None:
     engine, _, _ = week
     state = engine.state.model_copy(deep=True)
-    before = physics_half_width_k(state.model, state.filter) * state.following.stretch(2)
+    before = physics_half_width_k(state.model, state.filter)
+    stretched = before * state.following.stretch(2)
+    waiting = {row: np.array(f.stretch) for row, f in state.waiting.forecasts.items()}
     noise = {"disturbance_sd_w": 15.0, "air_sd_c_per_sqrt_h": 0.01}
     rooms = tuple(
         r.model_copy(update={"noise": r.noise.model_copy(update=noise)}) for r in true_house(2).rooms
@@ -132,14 +134,24 @@ def test_what_was_missed_counts_on_in_kelvin_under_a_model_that_is_surer(
     after = raw * state.following.stretch(2)
     for step in AT_LEADS:
         assert (raw[step] < 0.8 * before[step]).all()
-        assert after[step] == pytest.approx(before[step], rel=0.25)
+        assert after[step] == pytest.approx(stretched[step], rel=0.25)
+    assert waiting  # what is still to come due counts alike
+    for row, forecast in state.waiting.forecasts.items():
+        by = np.array(forecast.stretch) / waiting[row]
+        assert by == pytest.approx(before[AT_LEADS] / raw[AT_LEADS], rel=2e-3)
 
 
-def test_another_house_begins_without_a_record(
+def test_another_house_begins_without_a_record_and_the_same_goes_on(
     week: tuple[Engine, list[DynamicsIssued], list[AccuracyScored]], site: SiteConfig
 ) -> None:
     engine, _, _ = week
     state = engine.state.model_copy(deep=True)
+    record, waiting = state.following, state.waiting
+    assert record.off and waiting.forecasts
     loaded = ConfigLoaded(kind="site", content_hash="x", site=site)
-    engine.service.fold(state, make_event("system.config-loaded", "site", loaded, "operator"))
+    event = make_event("system.config-loaded", "site", loaded, "operator")
+    engine.service.fold(state, event)
     assert not state.following.off and not state.waiting.forecasts
+    state.following, state.waiting = record, waiting
+    engine.service.fold(state, event)
+    assert state.following == record and state.waiting == waiting
