@@ -95,6 +95,7 @@ CATALOG: tuple[Row, ...] = (
         ("optimizer", "dispatcher"), 300, 900),
     Row("thermal.dynamics-issued", 1, thermal.DynamicsIssued, "house", ("thermal",),
         ("optimizer",), 3_600, 3 * 3_600),
+    Row("thermal.accuracy-scored", 1, thermal.AccuracyScored, "house", ("thermal",), (), 86_400),
     Row("thermal.model-identified", 1, thermal.ModelIdentified, "house", ("thermal",),
         ("thermal",)),
     Row("plan.computed", 1, plan.PlanComputed, "house", ("optimizer",),

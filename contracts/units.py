@@ -43,6 +43,10 @@ Name = Annotated[
 ]
 """A token of a subject: lower-case letters, digits and single hyphens."""
 
+LEAD_PATTERN = r"^[1-9][0-9]*h$"
+LeadHours = Annotated[str, StringConstraints(pattern=LEAD_PATTERN)]
+"""A lead time in whole hours, as in ``24h``."""
+
 
 def written_out(value: object) -> object:
     """Refuse an instant given as a bare number."""

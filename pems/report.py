@@ -43,6 +43,13 @@ def _house(figures: Figures) -> Table:
         ("comfort: below the band", "comfort_below_kh", "{:.2f} K·h"),
     ):
         table.add_row(label, _shown(figures[name], form), _shown(figures[f"baseline_{name}"], form))
+    held = [
+        f"{name.removeprefix('bands_held_')} {share:.0%}"
+        for name, share in figures.items()
+        if name.startswith("bands_held_") and share is not None
+    ]
+    if held:
+        table.add_row("rooms' 90 % bands held", ", ".join(held), "")
     if figures["behind_eur"] is not None:
         parts = [
             f"{label} {figures[f'behind_{name}_kwh']:+.1f}"

@@ -16,10 +16,11 @@ from contracts.events.override import Granted
 from contracts.events.plan import PlanComputed
 from contracts.events.price import PricesPublished
 from contracts.events.system import ConfigLoaded
-from contracts.events.thermal import StateEstimated
+from contracts.events.thermal import DynamicsIssued, StateEstimated
 from contracts.planning import Plan
 from contracts.site import SiteConfig
 from pems.replay import chain
+from services.optimizer.core.chances import half_width_k, limit_c
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +160,7 @@ def _planned(
             because += f" and rises to {next_low[0]:.1f} °C at {next_low[1]}"
         sentence = (
             f"{_did(site, data)} because {because}; {words}, "
-            f"and a kWh is worth {worth} to the house."
+            f"and a kWh is worth {worth} to the house{_risk(log, site, planned, room_id, now)}."
         )
     elif data.kind == "battery":
         pv, load = plan_forecast(forecasts.get("pv"), now), plan_forecast(forecasts.get("load"), now)
@@ -224,6 +225,32 @@ def _next_band(
         if found > low:
             return found, f"{local:%H:%M}"
     return None
+
+
+def _risk(
+    log: Log, site: SiteConfig, planned: PlanComputed, room_id: str, now: datetime
+) -> str:
+    """Where a room comes closest to being too cold within a day, measured in half widths of its band."""
+    plan = planned.plan
+    rests_on = (log.by_id.get(event_id) for event_id in planned.because)
+    dynamics = [e.data for e in rests_on if e is not None and isinstance(e.data, DynamicsIssued)]
+    room = next((room for room in plan.rooms if room.name == room_id), None)
+    if room is None or room_id not in planned.chance_below or not dynamics:
+        return ""
+    wishes = [e.data for e in log.events if isinstance(e.data, Granted)]
+    low = limit_c(plan, site, room_id, [w for w in wishes if w.override in planned.overrides])
+    half = half_width_k(plan, dynamics[0], room_id)
+    ends = [plan.start + timedelta(seconds=s) for s in accumulate(plan.step_s)]
+    ahead = [i for i, end in enumerate(ends) if now < end <= now + timedelta(hours=24)]
+    if not ahead:
+        return ""
+    step = min(ahead, key=lambda i: (room.air_c[i + 1] - low[i]) / half[i])
+    air, off = room.air_c[step + 1], half[step]
+    return (
+        f"; {room_id} {air:.1f} °C at {ends[step].astimezone(site.location.zone):%H:%M}, "
+        f"{air - off:.1f} to {air + off:.1f} in nine of ten cases, "
+        f"{planned.chance_below[room_id][step]:.0%} chance below {low[step]:.1f}"
+    )
 
 
 def _step(plan: Plan, now: datetime) -> int:

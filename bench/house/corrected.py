@@ -5,7 +5,8 @@
 A simulated house lives under the fallback controller. The trainer reads its first days; the service
 then runs along the last ones twice, with the promoted model alone and with its correction, and every
 hour's dynamics are followed with the heating that came (they were laid around another: no plan
-foresees the thermostats). Weather as forecast. Errors against the sensors, CPU of one thread.
+foresees the thermostats). Weather as forecast. Errors against the sensors, how often the issued bands
+held (`thermal.accuracy-scored`), CPU of one thread.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from bench.house.learnt import prepared
 from chassis.models import name_of
 from chassis.service import Engine, dump
 from contracts.envelope import Event
-from contracts.events.thermal import DynamicsIssued, ModelIdentified
+from contracts.events.thermal import AccuracyScored, DynamicsIssued, ModelIdentified
 from contracts.thermal_model import HouseModel
 from pems.trainer import read
 from services.thermal.core.content import pack, unpack
@@ -41,7 +42,7 @@ def issued(
     """What the service says after `since`, when the model comes into force, and what that costs."""
     engine = Engine(Thermal())
     engine.service.models = {name_of(content): content}
-    said, milliseconds = [], []
+    said, scored, milliseconds = [], [], []
     adopted = ModelIdentified(
         time=since, model=model, model_hash=name_of(content), method="bench",
         corrected=unpack(content)[1] is not None,
@@ -55,14 +56,29 @@ def issued(
             )  # fmt: skip
             engine.service.fold(engine.state, first)
         began = time.process_time()
-        found = [e.data for e in engine.handle(event) if isinstance(e.data, DynamicsIssued)]
+        decided = [e.data for e in engine.handle(event)]
+        found = [data for data in decided if isinstance(data, DynamicsIssued)]
         if late and found:
             milliseconds.append(1e3 * (time.process_time() - began))
             said += found
+        scored += [d for d in decided if isinstance(d, AccuracyScored) and d.since > since]
     return said, {
+        "bands": {lead: bands(scored, lead) for lead in ("1h", "6h", "24h")},
         "cpu_ms_first": round(milliseconds[0]), "cpu_ms_median": round(float(np.median(milliseconds))),
         "snapshot_bytes": len(dump(engine.state)), "said": sorted({d.correction for d in said}),
     }  # fmt: skip
+
+
+def bands(scored: list[AccuracyScored], lead: str) -> dict[str, float] | None:
+    """Share of the temperatures that the issued bands held at a lead, and half their mean width in K."""
+    found = [day.house[lead] for day in scored if lead in day.house]
+    n = sum(scores.n for scores in found)
+    if not n:
+        return None
+    return {
+        "held": round(sum(s.n * s.coverage_90 for s in found) / n, 3),
+        "half_width_k": round(sum(s.n * s.half_width_k for s in found) / n, 3),
+    }
 
 
 def errors(dynamics: DynamicsIssued, truth: History, power_w: dict[str, float]) -> dict[int, list[float]]:

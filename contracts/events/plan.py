@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contracts.base import Record
 from contracts.planning import Plan
-from contracts.units import Name, UtcTime
+from contracts.units import Fraction, Name, UtcTime
 
 
 class PlanInputs(Record):
@@ -32,6 +32,9 @@ class PlanComputed(Record):
     inputs: PlanInputs | None = None
     models: dict[Name, str] = {}
     """Content hashes of the models it rests on: ``thermal``, and ``pv``, ``load``, ``price`` where learnt."""
+    chance_below: dict[Name, tuple[Fraction, ...]] = {}
+    """By room, the chance that its air is below the comfort limit at the end of each step if the plan is
+    followed as it is: by the 90 % bands of `thermal.dynamics-issued`, without rooms that had none."""
 
 
 class LadderDescended(Record):

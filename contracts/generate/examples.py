@@ -19,6 +19,7 @@ from pydantic import ValidationError
 from contracts import catalog, envelope
 from contracts.catalog import Row
 from contracts.site import explain
+from contracts.units import LEAD_PATTERN
 
 NOON = datetime(2026, 1, 15, 11, 0, tzinfo=UTC)
 SITE = "home"
@@ -130,6 +131,7 @@ VALUES: dict[str, Any] = {
     "binding_limits.what": "import-limit", "gap_fraction": 0.004, "bound_eur": 4.29,
     "expected_cost_eur": 4.31, "energy_bought_eur": 4.0, "energy_sold_eur": -0.09,
     "total_eur": 4.31,
+    "chance_below": [0.02, 0.05, 0.12],
     # a thermal model
     "rooms.name": "living", "couplings.room_a": "living", "couplings.room_b": "kitchen",
     "model.rooms": ["living", "kitchen"], "air_capacity_j_per_k": 1.9e6,
@@ -147,6 +149,9 @@ VALUES: dict[str, Any] = {
     "pricing_rounds": 6, "columns": 212, "rooms_priced": 96, "lp_solves": 7, "mip_solves": 1,
     "amount": 0.4, "violations.cost_eur": 0.4, "comfort_eur": 0.4, "first_step": 2,
     "drift_air_k": [0.02, 0.01, -0.01], "drift_mass_k": [0.0, 0.0, -0.01],
+    "half_width_k": [0.18, 0.22, 0.25], "house.n": 128, "rooms.n": 8, "mae_k": 0.21, "rmse_k": 0.27,
+    "bias_k": -0.04, "coverage_90": 0.906, "house.half_width_k": 0.46, "rooms.half_width_k": 0.43,
+    "issues": 8,
     "dynamics-issued.step_s": [900, 900, 900], "air_air": 0.93, "mass_air": 0.06,
     "air_mass": 0.004, "mass_mass": 0.995, "heat_air": 0.31, "heat_mass": 0.01,
     "time_zone": "Europe/Prague", "latitude_deg": 50.05, "longitude_deg": 14.65,
@@ -170,8 +175,8 @@ VALUES: dict[str, Any] = {
     "monthly_fee_eur": 14.0, "system.config-loaded.safety": None,
 }  # fmt: skip
 
-KEYS = {"comfort": "living"}
-"""What the keys of a mapping are called in examples, by the field's name."""
+KEYS = {"comfort": "living", LEAD_PATTERN: "24h"}
+"""What the keys of a mapping are called in examples, by the field's name or the keys' pattern."""
 
 ENTITIES = {
     "room": "living", "ev": "car", "device": "relay-living", "target": "room-living",
@@ -271,10 +276,11 @@ class _Builder:
 
     def _object(self, schema: Json, path: str) -> Json:
         if "properties" not in schema:
-            by_pattern = list(schema.get("patternProperties", {}).values())
-            inner = by_pattern[0] if by_pattern else schema.get("additionalProperties")
-            # Mappings by name carry the pattern of names; the others are by a number.
-            key = KEYS.get(path.rsplit(".", 1)[-1], "living" if by_pattern else "900")
+            patterns = schema.get("patternProperties", {})
+            inner = next(iter(patterns.values()), schema.get("additionalProperties"))
+            # Mappings by name carry the pattern of names; those without one are by a number.
+            said = [KEYS[k] for k in (*patterns, path.rsplit(".", 1)[-1]) if k in KEYS]
+            key = said[0] if said else "living" if patterns else "900"
             return {key: self.build(inner, path)} if isinstance(inner, dict) else {}
         needed = set(schema.get("required", ()))
         return {

@@ -18,6 +18,7 @@ from contracts.events.price import PricesPublished
 from contracts.events.thermal import DynamicsIssued, StateEstimated
 from contracts.planning import Plan
 from services.optimizer.core import watch as house
+from services.optimizer.core.chances import chances_below
 from services.optimizer.core.changes import inputs_of, with_churn
 from services.optimizer.core.planner import WarmStart, plan
 from services.optimizer.core.problem import Knowledge, build
@@ -140,6 +141,7 @@ class Optimizer(Service[OptimizerState]):
                     "thermal": state.dynamics.model_hash,
                     **{q: f.model_hash for q, f in state.forecasts.items() if f.model_hash},
                 },
+                chance_below=chances_below(computed, state.dynamics, state.site, known.overrides),
             ),
         )
         rungs = [step.split(":")[0] for step in computed.steps_down] + [computed.rung]

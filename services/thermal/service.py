@@ -24,12 +24,25 @@ from contracts.events.clock import Ticked
 from contracts.events.measurement import SweepCompleted
 from contracts.events.plan import PlanComputed
 from contracts.events.system import ConfigLoaded, ModelChecked, ModelPromoted
-from contracts.events.thermal import DynamicsIssued, ModelIdentified, RoomEstimate, StateEstimated
+from contracts.events.thermal import (
+    AccuracyScored,
+    DynamicsIssued,
+    ModelIdentified,
+    RoomEstimate,
+    StateEstimated,
+)
 from contracts.events.weather import WeatherForecastIssued
 from contracts.thermal_model import HouseModel, content_hash
+from services.thermal.core.accuracy import DAY_ROWS, Waiting, scored, unheated_c
 from services.thermal.core.content import pack, unpack
 from services.thermal.core.correction import Correction
-from services.thermal.core.dynamics import Outlook, Planned, lead_s, room_dynamics
+from services.thermal.core.dynamics import (
+    Outlook,
+    Planned,
+    lead_s,
+    physics_half_width_k,
+    room_dynamics,
+)
 from services.thermal.core.filter import (
     StepInputs,
     filter_step,
@@ -37,11 +50,14 @@ from services.thermal.core.filter import (
     room_estimates,
     transfer_state,
 )
+from services.thermal.core.following import Following
 from services.thermal.core.from_site import model_of
 from services.thermal.core.gains import gains_by_room
 from services.thermal.core.hindsight import Filter, Track, added_c
 from services.thermal.core.intake import RelayTime, RoomInput
 from services.thermal.core.memory import ROW_S, Memory
+
+Array = NDArray[np.float64]
 
 STEP_S = 300
 DYNAMICS_S = 3_600
@@ -77,8 +93,12 @@ class ThermalState(State):
     planned: Planned = Planned()
     issued: datetime | None = None
     stepped: bool = False
+    waiting: Waiting = Waiting()
+    following: Following = Following()
     dynamics: DynamicsIssued | None = None
     """To be issued with the event just folded."""
+    scored: AccuracyScored | None = None
+    """To be said with the event just folded."""
 
 
 class Thermal(Service[ThermalState]):
@@ -98,12 +118,16 @@ class Thermal(Service[ThermalState]):
 
     def fold(self, state: ThermalState, event: Event) -> None:
         data = event.data
-        state.stepped, state.dynamics, state.check = False, None, None
+        state.stepped, state.dynamics, state.check, state.scored = False, None, None, None
+        day = state.memory.last // DAY_ROWS
         state.memory.take(data, event.id)
         if isinstance(data, ConfigLoaded) and data.site is not None:
             prior = model_of(data.site)
             if not (state.learnt and state.model is not None and _fits(state.model, prior) == ""):
-                state.model, state.model_hash = prior, content_hash(prior)
+                digest = content_hash(prior)
+                if digest != state.model_hash:
+                    state.waiting, state.following = Waiting(), Following()
+                state.model, state.model_hash = prior, digest
                 state.filter, state.learnt, state.new_model = None, False, True
                 state.corrected = False
         elif isinstance(data, ModelIdentified):
@@ -122,6 +146,10 @@ class Thermal(Service[ThermalState]):
             state.check, state.wanted = state.wanted, None
         elif isinstance(data, SweepCompleted):
             _step(state, data.time)
+            if state.memory.last // DAY_ROWS > day and state.model is not None:
+                due = state.waiting.come_due(state.memory, state.model, state.model_hash)
+                state.scored = scored(due, state.model.room_names, data.time)
+                state.following.take(due, state.memory.last)
             if state.stepped and _dynamics_due(state, data.time):
                 state.dynamics = self._dynamics(state, data.time, event.id)
                 state.issued = data.time
@@ -139,6 +167,8 @@ class Thermal(Service[ThermalState]):
                 method="prior from the site file",
             )  # fmt: skip
             yield Decision("thermal.model-identified", "house", first)
+        if state.scored is not None:
+            yield Decision("thermal.accuracy-scored", "house", state.scored)
         if state.check is not None and state.now is not None:
             yield from self._check(state, state.check, state.now)
 
@@ -173,28 +203,35 @@ class Thermal(Service[ThermalState]):
         if not outlook.complete:
             return None
         start = grid.floor(now, grid.QUARTER_S)
-        added, said = self._added(state, model, outlook, start) if state.corrected else (None, "")
+        half, added, said = physics_half_width_k(model, found), None, ""
+        if state.corrected:
+            added, learnt, said = self._added(state, model, outlook, start)
+            half = half if learnt is None else np.where(np.isfinite(learnt), learnt, half)
+        stretch = state.following.stretch(len(model.rooms))
+        half, forecast = stretch * half, outlook.forecast(model, start)
+        air = unheated_c(model, found, forecast) + (0.0 if added is None else np.nan_to_num(added))
+        state.waiting.keep(start, now, state.model_hash, air, half, stretch)
         return DynamicsIssued(
             issued=now, start=start, step_s=grid.STEPS_S,
-            rooms=dict(room_dynamics(model, found, outlook.forecast(model, start), added)),
+            rooms=dict(room_dynamics(model, found, forecast, added, half)),
             model_hash=state.model_hash, correction=said, because=(trigger, state.weather_event),
         )  # fmt: skip
 
     def _added(
         self, state: ThermalState, model: HouseModel, outlook: Outlook, start: datetime
-    ) -> tuple[NDArray[np.float64] | None, str]:
-        """What the physics forecast lacks, and what to say of it."""
+    ) -> tuple[Array | None, Array | None, str]:
+        """What the physics forecast lacks, the band of what results, and what to say of it."""
         memory, digest = state.memory, state.model_hash
         if int(start.timestamp()) != memory.last * ROW_S or memory.last * ROW_S % DYNAMICS_S:
-            return None, BETWEEN_HOURS
+            return None, None, BETWEEN_HOURS
         try:
             if digest not in self._opened:
                 self._opened = {digest: unpack(verified(self.models, digest))[1]}
         except ModelProblem:
-            return None, MISSING
+            return None, None, MISSING
         correction = self._opened[digest]
         if correction is None:
-            return None, ""
+            return None, None, ""
         history = memory.history(model, outlook.ahead(model, start))
         now = len(memory.outside_c) - 1
         return added_c(correction, model, digest, state.track, history, now, lead_s())
@@ -223,9 +260,14 @@ def _adopt(state: ThermalState, identified: ModelIdentified) -> None:
         return
     outdoor_c = state.memory.intake.outdoor_c
     if state.filter is not None and state.model is not None and outdoor_c is not None:
-        state.filter = transfer_state(state.model, state.filter, identified.model, outdoor_c)
+        found = transfer_state(state.model, state.filter, identified.model, outdoor_c)
+        before = physics_half_width_k(state.model, state.filter)
+        narrower = before / np.maximum(physics_half_width_k(identified.model, found), 1e-6)
+        state.waiting.replaced(state.model, state.model_hash, narrower)
+        state.following.carry(narrower, state.memory.last)
+        state.filter = found
     else:
-        state.filter = None
+        state.filter, state.waiting, state.following = None, Waiting(), Following()
     state.model, state.model_hash = identified.model, identified.model_hash
     state.corrected = identified.corrected
     state.learnt = identified.model.provenance.method != PRIOR_METHOD

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from io import StringIO
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
+from contracts.envelope import Event
 from contracts.events.measurement import HouseSampled
 from contracts.events.price import PricesPublished
 from contracts.events.system import ConfigLoaded
+from contracts.events.thermal import AccuracyScored, AirScores
 from contracts.site import SiteConfig
+from pems.report import render
 from services.historian.core import archive
 from services.historian.core.account import account_of
 from tests.conftest import make_event
@@ -53,6 +58,25 @@ def test_energy_without_a_price_is_counted_and_not_free(site: SiteConfig) -> Non
         make_event("measurement.house.sampled", "house", meter(5, 700, 0), "gateway", key="b"),
     ]  # fmt: skip
     assert account_of(events).figures()["unpriced_kwh"] == pytest.approx(0.7)
+
+
+def test_bands_held_are_counted_over_days_and_absent_without_scores() -> None:
+    def day(number: int, n: int, held: float) -> Event:
+        scores = AirScores(
+            n=n, mae_k=0.1, rmse_k=0.1, bias_k=0.0, coverage_90=held, half_width_k=0.2
+        )
+        at = START + timedelta(days=number)
+        data = AccuracyScored(time=at, since=at, until=at, issues=8, house={"6h": scores}, rooms={})
+        return make_event("thermal.accuracy-scored", "house", data, "thermal", key=str(number))
+
+    account = account_of([day(0, 100, 0.8), day(1, 300, 1.0)])
+    assert account.figures()["bands_held_6h"] == pytest.approx(0.95)
+    console = Console(width=120, file=StringIO())
+    console.print(render(account))
+    assert "bands held" in console.file.getvalue() and "6h 95%" in console.file.getvalue()
+    console = Console(width=120, file=StringIO())
+    console.print(render(account_of([])))
+    assert "bands held" not in console.file.getvalue()
 
 
 def rows(first: int, last: int) -> list[archive.Row]:

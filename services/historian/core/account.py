@@ -20,6 +20,7 @@ from contracts.events import command, measurement
 from contracts.events.price import PricesPublished
 from contracts.events.safety import ModeChanged
 from contracts.events.system import ConfigLoaded, MessageQuarantined
+from contracts.events.thermal import AccuracyScored
 from contracts.site import SiteConfig
 
 LONGEST_STEP = timedelta(minutes=30)
@@ -62,6 +63,8 @@ class Account(BaseModel):
     """What the house has less in store than the rule-based one, since the first reading."""
     counts: dict[str, int] = {}
     clamped: int = 0
+    bands: dict[str, tuple[int, float]] = {}
+    """By lead, temperatures that a 90 % band was issued for and how many of these it held."""
     modes: list[tuple[datetime, str, str]] = []
     events: int = 0
     unpriced_kwh: float = 0.0
@@ -96,6 +99,10 @@ class Account(BaseModel):
             self._comfort(data)
         elif isinstance(data, ModeChanged):
             self.modes.append((data.time, data.after, ", ".join(data.reasons)))
+        elif isinstance(data, AccuracyScored):
+            for lead, scores in data.house.items():
+                n, held = self.bands.get(lead, (0, 0.0))
+                self.bands[lead] = n + scores.n, held + scores.n * scores.coverage_90
         elif isinstance(data, command.Approved) and data.value != data.asked:
             self.clamped += 1
         if event.type.startswith(("command.", "plan.", "override.")) or isinstance(
@@ -178,6 +185,7 @@ class Account(BaseModel):
             "ladder_steps": float(self.counts.get("plan.ladder-descended", 0)),
             "events": float(self.events),
             "unpriced_kwh": self.unpriced_kwh,
+            **{f"bands_held_{lead}": held / n for lead, (n, held) in self.bands.items()},
         }  # fmt: skip
 
 

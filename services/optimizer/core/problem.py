@@ -245,11 +245,13 @@ def _room(
 
 
 def comfort(
-    site: SiteConfig, room: str, edges: Sequence[datetime], overrides: Sequence[Granted]
-) -> tuple[Array, Array]:
+    site: SiteConfig, room: str, edges: Sequence[datetime], overrides: Sequence[Granted],
+    margin_k: float = COMFORT_MARGIN_K,
+) -> tuple[Array, Array]:  # fmt: skip
     """Comfort band at the end of each step, °C: the strictest low edge inside the step.
 
-    Overrides bend it: a temperature raises or lowers the low edge, away drops it to the room's `away_low_c`.
+    `margin_k` is kept above the low edge. Overrides bend it: a temperature raises or lowers the low
+    edge, away drops it to the room's `away_low_c`.
     """
     zone = site.location.zone
     low, high = np.empty(len(edges) - 1), np.empty(len(edges) - 1)
@@ -257,7 +259,7 @@ def comfort(
         quarters = max(1, int((end - begin).total_seconds() // 900))
         points = [begin + timedelta(seconds=900 * (k + 1)) for k in range(quarters)]
         bands = [site.comfort_band(room, p.astimezone(zone)) for p in points]
-        low[i] = max(b[0] for b in bands) + COMFORT_MARGIN_K
+        low[i] = max(b[0] for b in bands) + margin_k
         high[i] = max(b[1] for b in bands)
         for wish in overrides:
             if not (wish.since < end and wish.until > begin):
@@ -265,7 +267,7 @@ def comfort(
             if wish.quantity == "away" and wish.value:
                 low[i] = min(low[i], site.away_c(site.room(room)))
             elif wish.quantity == "temperature_c" and wish.target in ("house", f"room-{room}"):
-                low[i] = wish.value + COMFORT_MARGIN_K
+                low[i] = wish.value + margin_k
                 high[i] = max(high[i], wish.value + 1.5)
     return low, np.maximum(high, low)
 

@@ -20,7 +20,7 @@ from services.thermal.core.filter import FilterState
 from services.thermal.core.gains import gains_by_room
 from services.thermal.core.memory import ROW_S, Ahead
 from services.thermal.core.planner_view import room_views
-from services.thermal.core.predict import Forecast
+from services.thermal.core.predict import Z_90, Forecast, air_sd_c
 
 Array = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -114,9 +114,15 @@ def lead_s() -> list[int]:
     return list(accumulate(grid.STEPS_S))
 
 
+def physics_half_width_k(model: HouseModel, state: FilterState) -> Array:
+    """(steps, rooms) half the width of the 90 % band of physics at the end of each step, K."""
+    return Z_90 * air_sd_c(model, state, lead_s(), grid.QUARTER_S)
+
+
 def room_dynamics(
-    model: HouseModel, state: FilterState, forecast: Forecast, added_c: Array | None
-) -> Mapping[str, RoomDynamics]:
+    model: HouseModel, state: FilterState, forecast: Forecast, added_c: Array | None,
+    half_width_k: Array,
+) -> Mapping[str, RoomDynamics]:  # fmt: skip
     """Each room on the planner's grid; `added_c` (steps, rooms) as in `room_views`, NaN where none."""
     found = np.full(forecast.heat_w.shape, np.nan) if added_c is None else added_c
     views = room_views(model, state, forecast, grid.STEPS_S, np.nan_to_num(found))
@@ -140,6 +146,7 @@ def room_dynamics(
                 for other, felt in view.neighbours.items()
             },
             corrected=used,
+            half_width_k=tuple(np.round(half, 3).tolist()),
         )
-        for view, used in zip(views, corrected, strict=True)
+        for view, used, half in zip(views, corrected, half_width_k.T, strict=True)
     }  # fmt: skip

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from contracts.thermal_model import HouseModel
-from services.thermal.core.discretise import FIRST_ROOM_INPUT, GROUND, OUTSIDE, discretise
+from services.thermal.core.discretise import (
+    FIRST_ROOM_INPUT,
+    GROUND,
+    OUTSIDE,
+    discretise,
+    layout_of,
+)
 from services.thermal.core.drive import Drive
 from services.thermal.core.filter import FilterState, StepInputs, filter_step, initial_state
 from services.thermal.core.history import History
@@ -122,6 +128,17 @@ def free_runs(
                 good &= (end <= steps)[:, None]
                 result[part, place[h]] = np.where(good, current[:, air] + bias, np.nan)
     return result
+
+
+def heating_c(
+    model: HouseModel, drive: Drive, step_s: int, rows: IntArray, lead_rows: IntArray
+) -> Array:
+    """(rows, leads, rooms) K by which the heating that came since `rows` has warmed the air; NaN as in
+    `free_runs`. The model is linear: it is what a run has more with this heating than with none."""
+    start = np.zeros((len(rows), layout_of(model).size))
+    none = replace(drive, heat_w=np.zeros_like(drive.heat_w))
+    with_it, without = (free_runs(model, d, step_s, rows, start, lead_rows) for d in (drive, none))
+    return with_it - without
 
 
 @dataclass(frozen=True)

@@ -81,30 +81,32 @@ class Track(BaseModel):
 def added_c(
     correction: Correction, model: HouseModel, model_hash: str, track: Track, history: History,
     now: int, lead_s: Sequence[int],
-) -> tuple[Array, str]:  # fmt: skip
-    """(leads, rooms) K to add to the physics forecast of row `now`, NaN where a room is left to it.
+) -> tuple[Array, Array, str]:  # fmt: skip
+    """(leads, rooms) K to add to the physics forecast of row `now`, and half the width of the 90 % band
+    of what results; NaN where a room is left to physics.
 
     `history` holds the memory's rows up to `now`, a full hour, and after it the inputs that are
     expected. The text is `APPLIED`, or why physics stands alone. `track` goes on to `now`.
     """
     drive = drive_of(model, history)
     track.follow(model, model_hash, history, drive, now)
-    result = np.full((len(lead_s), len(model.rooms)), np.nan)
+    result = np.full((2, len(lead_s), len(model.rooms)), np.nan)
     if now < first_origin(ROW_S):
-        return result, TOO_SHORT
+        return result[0], result[1], TOO_SHORT
     fit = settled(history, drive.known)[now]
     if not fit.any():
-        return result, UNSETTLED
+        return result[0], result[1], UNSETTLED
     first = int(history.epoch_s[0]) // ROW_S
     origin = np.array([now], dtype=np.int64)
     wanted = rows_to_filter(correction, ROW_S, origin, 0).tolist()
     rows = [row for row in wanted if first + row in track.means]
-    added, _ = correct_filtered(
+    found = correct_filtered(
         correction, model, history, drive, np.array(rows, dtype=np.int64),
         np.array([track.means[first + row] for row in rows]), origin,
         [seconds / ROW_S for seconds in lead_s],
     )  # fmt: skip
-    result[:, fit] = added[:, 0][:, fit]
-    for earlier, later in pairwise(result):  # leads too long to have been learnt keep the longest's
-        later[:] = np.where(np.isfinite(later), later, earlier)
-    return result, APPLIED if np.isfinite(result).any() else UNSETTLED
+    result[:, :, fit] = np.stack(found)[:, :, 0][:, :, fit]
+    for earlier, later in pairwise(range(len(lead_s))):  # too long to have been learnt: the longest's
+        silent = ~np.isfinite(result[:, later])
+        result[:, later][silent] = result[:, earlier][silent]
+    return result[0], result[1], APPLIED if np.isfinite(result[0]).any() else UNSETTLED

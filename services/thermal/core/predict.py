@@ -113,11 +113,24 @@ def predict(
         current = drive[k]
     states = drive[:, 0, :]
     bias = np.array([room.sensor_bias_c for room in model.rooms])
-    variance = air_variance(dynamics, state.covariance_array(), steps)
-    deviation = np.sqrt(variance) * _band_factors(model, np.arange(1, steps + 1) * step_s)
+    deviation = air_sd_c(model, state, step_s * np.arange(1, steps + 1), step_s)
     if forecast.outside_sd_c is not None:
         deviation = np.hypot(deviation, drive[:, 1, :][:, layout.air])
     return Prediction(step_s, states[:, layout.air] + bias, deviation, states)
+
+
+def air_sd_c(
+    model: HouseModel, state: FilterState, lead_s: Sequence[int] | NDArray[np.int64], step_s: int
+) -> Array:
+    """(leads, rooms) standard deviation of the air, K, but for the weather's part.
+
+    Whatever is heated: the model is linear and its noise is added. `lead_s` are increasing
+    multiples of `step_s`.
+    """
+    leads = np.asarray(lead_s, dtype=np.int64)
+    steps = leads // step_s
+    variance = air_variance(discretise(model, step_s), state.covariance_array(), int(steps[-1]))
+    return np.asarray(np.sqrt(variance[steps - 1]) * _band_factors(model, leads))
 
 
 def air_variance(dynamics: Discrete, covariance: Array, steps: int) -> Array:
@@ -154,6 +167,15 @@ def _band_factors(model: HouseModel, lead_s: NDArray[np.int64]) -> Array:
         else:
             columns.append(np.ones(len(lead_s)))
     return np.column_stack(columns)
+
+
+def course(model: HouseModel, start: Array, inputs: Array, step_s: Sequence[int]) -> Array:
+    """(steps + 1, n) states from `start` on, under `inputs` (steps, inputs) held over each step."""
+    dynamics = {seconds: discretise(model, seconds) for seconds in set(step_s)}
+    states = [start]
+    for seconds, acting in zip(step_s, inputs, strict=True):
+        states.append(dynamics[seconds].A @ states[-1] + dynamics[seconds].B @ acting)
+    return np.array(states)
 
 
 @dataclass(frozen=True)
@@ -212,14 +234,12 @@ def planner_matrices(
     layout = layout_of(model)
     matrices_a, matrices_b = [], []
     offsets = np.empty((len(inputs), layout.size))
-    reference = np.empty((len(inputs) + 1, layout.size))
-    reference[0] = state.mean_array()
     for k, seconds in enumerate(step_s):
         dynamics = discretise(model, int(seconds))
         matrices_a.append(dynamics.A)
         matrices_b.append(dynamics.B_heat * power)
         offsets[k] = dynamics.B @ free[k]
-        reference[k + 1] = dynamics.A @ reference[k] + dynamics.B @ inputs[k]
+    reference = course(model, state.mean_array(), inputs, step_s)
     bias = np.array([room.sensor_bias_c for room in model.rooms])
     temperatures = reference[:, layout.air] + bias
     with np.errstate(divide="ignore", invalid="ignore"):

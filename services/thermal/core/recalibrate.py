@@ -47,16 +47,27 @@ def recalibrated(
     days_each = float(np.median(np.diff(origin_epoch_s))) / DAY_S if len(origin_epoch_s) > 1 else 0.0
     found = half_width_c.copy()
     for k, now in enumerate(origin_epoch_s.tolist()):
-        seen, held = [], []
-        for n, lead in enumerate(lead_s):
-            span = now - lead - DAY_S * REMEMBERED_DAYS, now - lead
-            due = slice(*np.searchsorted(origin_epoch_s, span))
-            age_days = (now - lead - origin_epoch_s[due]) / DAY_S
-            weight = days_each * np.exp2(-age_days / HALF_LIFE_DAYS)
-            seen.append(weight @ np.isfinite(off[n, due]))
-            held.append(np.tensordot(weight, off[n, due, :, None] <= TRIED, axes=1))
-        found[:, k] *= scales(np.array(seen), np.array(held))
+        found[:, k] *= scales_at(now, lead_s, origin_epoch_s, off, days_each)
     return found
+
+
+def scales_at(
+    now: int, lead_s: Sequence[int], origin_epoch_s: IntArray, off: Array, days_each: float
+) -> Array:
+    """(leads, rooms) by what to stretch a band of now, from forecasts whose truth came before `now`.
+
+    `off` (leads, origins, rooms) how many half widths each was off, NaN where unknown; `days_each` the
+    days from one origin to the next.
+    """
+    seen, held = [], []
+    for n, lead in enumerate(lead_s):
+        span = now - lead - DAY_S * REMEMBERED_DAYS, now - lead
+        due = slice(*np.searchsorted(origin_epoch_s, span))
+        age_days = (now - lead - origin_epoch_s[due]) / DAY_S
+        weight = days_each * np.exp2(-age_days / HALF_LIFE_DAYS)
+        seen.append(weight @ np.isfinite(off[n, due]))
+        held.append(np.tensordot(weight, off[n, due, :, None] <= TRIED, axes=1))
+    return scales(np.array(seen), np.array(held))
 
 
 def scales(seen_days: Array, held_days: Array) -> Array:
@@ -75,7 +86,9 @@ def _drawn(seen: Array, held: Array, towards: Array, days: float) -> Array:
     """The scale that holds COVERAGE of `seen` days and of `days` of errors that `towards` fits."""
     expected = erf(TRIED * Z_90 / np.sqrt(2.0) / towards[..., None])
     excess = held + days * expected - COVERAGE * (seen[..., None] + days)
-    above = np.clip(np.argmax(excess >= 0.0, axis=-1), 1, len(TRIED) - 1)
+    enough = excess >= 0.0
+    enough[..., -1] = True  # errors beyond the widest scale get that one
+    above = np.clip(np.argmax(enough, axis=-1), 1, len(TRIED) - 1)
     high = np.take_along_axis(excess, above[..., None], axis=-1)[..., 0]
     low = np.take_along_axis(excess, above[..., None] - 1, axis=-1)[..., 0]
     share = np.clip(-low / np.maximum(high - low, 1e-12), 0.0, 1.0)

@@ -18,9 +18,11 @@ from contracts.envelope import Event, encode
 from contracts.events.thermal import DynamicsIssued, ModelIdentified, StateEstimated
 from contracts.events.weather import WeatherForecastIssued
 from contracts.thermal_model import HouseModel
+from services.thermal.core.accuracy import at_leads
 from services.thermal.core.content import STORED_MEMBERS, pack, unpack
 from services.thermal.core.correction import Ridge, RoomLead, learn, look_back
 from services.thermal.core.drive import drive_of
+from services.thermal.core.dynamics import lead_s, physics_half_width_k
 from services.thermal.core.features import Cases, direct_features, issue_rows, physics_features
 from services.thermal.core.hindcast import run_filter
 from services.thermal.core.hindsight import APPLIED, TOO_SHORT, UNSETTLED, Track, added_c
@@ -50,7 +52,7 @@ def lived(days: int = DAYS) -> History:
     return replace(history, temperature_c=temperature, heat_w=heat)
 
 
-def wire(history: History, weather_h: int = 6) -> Iterator[Event]:
+def wire(history: History, weather_h: int = 6, wrong_k: float = 0.5) -> Iterator[Event]:
     """A house's log: what the gateway says, and a weather run that knows the future a little wrong."""
     number = 0
     for data in told(history):
@@ -60,11 +62,11 @@ def wire(history: History, weather_h: int = 6) -> Iterator[Event]:
         yield replace(make_event(kind, entity, data, "gateway"), sequence=number, id=f"e{number}")
         if kind == "measurement.outdoor.sampled" and data.time.hour % weather_h == 0 == data.time.minute:
             t = int((data.time.timestamp() - history.epoch_s[0]) // history.step_s)
-            ahead = slice(t, t + 72 * 4)
+            ahead = slice(t, t + 72 * 3_600 // history.step_s)
             number += 1
             run = WeatherForecastIssued(
-                issued=data.time, start=data.time, step_s=900, source="test",
-                temperature_c=tuple((history.outside_c[ahead] + 0.5).round(1).tolist()),
+                issued=data.time, start=data.time, step_s=history.step_s, source="test",
+                temperature_c=tuple((history.outside_c[ahead] + wrong_k).round(1).tolist()),
                 ghi_w_m2=tuple(history.ghi_w_m2[ahead].round(0).tolist()),
             )  # fmt: skip
             event = make_event("weather.forecast-issued", "site", run, "gateway")
@@ -187,8 +189,8 @@ def test_at_the_reference_heating_the_planner_sees_physics_and_correction(
 
     monkeypatch.setattr("services.thermal.service.added_c", kept)
     part = log[: len(log) // 3]
-    both = said(engine_with(model, content, True), part)[-1]
-    physics = said(engine_with(model, pack(model), False), part)[-1]
+    engines = engine_with(model, content, True), engine_with(model, pack(model), False)
+    both, physics = (said(engine, part)[-1] for engine in engines)
     assert physics.correction == "" and not any(room.corrected for room in physics.rooms.values())
     assert (both.issued, both.correction) == (physics.issued, APPLIED)
     assert all(room.corrected for room in both.rooms.values())
@@ -196,9 +198,37 @@ def test_at_the_reference_heating_the_planner_sees_physics_and_correction(
     added = np.column_stack([warm[name] - cold[name] for name in warm])
     assert np.abs(added).max() > 0.1
     assert np.allclose(added, found[-1], atol=2e-3)  # drifts are rounded
+    kept = [engine.state.waiting.forecasts for engine in engines]  # and will be judged by
+    row = max(kept[0])
+    hours_ago = int(both.start.timestamp()) // 3_600 - row * ROW_S // 3_600
+    told = np.subtract(*(forecasts[row].air_c for forecasts in kept))
+    assert np.allclose(told, at_leads(np.nan_to_num(found[-1 - hours_ago])), atol=2e-3)
     # and what a kilowatt more does is what it did
     more = {n: air(both, 0.8)[n] - warm[n] - air(physics, 0.8)[n] + cold[n] for n in warm}
     assert all(np.abs(values).max() < 1e-9 for values in more.values())
+
+
+def test_the_band_issued_is_that_of_physics_or_the_one_learnt_with_the_correction(
+    log: list[Event], content: bytes
+) -> None:
+    model, correction = unpack(content)
+    hours = [k for k, e in enumerate(log) if e.type == "measurement.sweep.completed" and not e.data.time.minute]
+    part = log[: hours[72] + 1]
+    engines = engine_with(model, pack(model), False), engine_with(model, content, True)
+    physics, both = said(engines[0], part)[-1], said(engines[1], muted(part, {"room0"}, 3))[-1]
+    told = [np.column_stack([r.half_width_k for r in d.rooms.values()]) for d in (physics, both)]
+    expected = [  # after three days bands are stretched
+        physics_half_width_k(model, e.state.filter) * e.state.following.stretch(2) for e in engines
+    ]
+    assert np.allclose(told[0], expected[0], atol=6e-4)
+    assert correction is not None and [r.corrected for r in both.rooms.values()] == [False, True]
+    assert np.allclose(told[1][:, 0], expected[1][:, 0], atol=6e-4)
+    stretch = engines[1].state.following.stretch(2)
+    for lead in LEADS:
+        learnt = correction.leads[correction.lead_rows.index(lead)][1]
+        step = lead_s().index(lead * ROW_S)
+        assert learnt is not None
+        assert told[1][step, 1] == pytest.approx(learnt.half_width_c * stretch[step, 1], abs=6e-4)
 
 
 def test_with_too_little_in_mind_or_silent_inputs_physics_stands_alone(

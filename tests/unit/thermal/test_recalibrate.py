@@ -51,6 +51,12 @@ def test_three_days_heal_most_of_a_wrong_band() -> None:
         assert np.abs(np.log(found[0, last].mean() / HALF_C)) < 0.4 * np.log(2.0)
 
 
+def test_errors_beyond_the_widest_scale_get_that_one() -> None:
+    error = 20.0 * errors(14)
+    found = recalibrated(LEADS, origins(14), error, np.full_like(error, HALF_C))
+    assert found[:, -1] == pytest.approx(np.full((3, 6), TRIED[-1] * HALF_C))
+
+
 def test_a_room_and_a_lead_get_their_own_scale() -> None:
     error = errors(42)
     error[:, :, 0] *= 2.0

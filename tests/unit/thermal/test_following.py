@@ -1,0 +1,157 @@
+"""In service the bands heal: what is issued tomorrow is as wide as what was issued should have been."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import numpy as np
+import pytest
+
+from chassis.service import Engine
+from contracts.events.system import ConfigLoaded
+from contracts.events.thermal import AccuracyScored, DynamicsIssued
+from contracts.site import SiteConfig
+from services.thermal.core.accuracy import DAY_ROWS, LEADS_S, Due, Issued
+from services.thermal.core.content import pack
+from services.thermal.core.dynamics import lead_s, physics_half_width_k
+from services.thermal.core.following import KEPT_DAYS, Following
+from services.thermal.core.memory import ROW_S
+from tests.conftest import make_event
+from tests.unit.thermal.house import simulate, true_house
+from tests.unit.thermal.test_in_service import engine_with, identified, wire
+
+HALF_K = 1.6448536269514722
+"""Holds nine of ten errors of 1 K."""
+ROOMS = 6
+LAST_LEAD = LEADS_S.index(86_400)
+AT_LEADS = [lead_s().index(lead) for lead in LEADS_S]
+ISSUED = Issued(
+    issued=datetime(2026, 1, 2, tzinfo=UTC), model_hash="m", air_c=(), half_width_k=(), stretch=()
+)
+
+
+def lived(days: int, factor: float) -> tuple[Following, list[np.ndarray]]:
+    """Days of errors of 1 K under bands that are `factor` of what they should be, and the widths issued.
+
+    An error of a day ahead comes due with the next day's scores."""
+    rng, following, issued = np.random.default_rng(1), Following(), []
+    yesterday: Due | None = None
+    for day in range(days):
+        stretch = np.repeat(following.stretch(ROOMS)[AT_LEADS][:, None], 8, axis=1)
+        half = factor * HALF_K * stretch
+        rows = day * DAY_ROWS + np.arange(0, DAY_ROWS, 6, dtype=np.int64)
+        today = Due(rows, (ISSUED,) * 8, rng.normal(size=half.shape), half, stretch)
+        late = today.error_k.copy()
+        today.error_k[LAST_LEAD] = np.nan
+        if yesterday is not None:
+            following.take(yesterday, int(rows[-1]) + 6)
+        following.take(today, int(rows[-1]) + 6)
+        late[:LAST_LEAD] = np.nan
+        yesterday = Due(rows, (ISSUED,) * 8, late, half, stretch)
+        issued.append(half[:, 0])
+    return following, issued
+
+
+@pytest.mark.parametrize("factor", [0.5, 1.0, 2.0])
+def test_wrong_bands_heal_at_every_lead(factor: float) -> None:
+    following, issued = lived(KEPT_DAYS + 10, factor)
+    assert np.allclose(issued[0], factor * HALF_K)
+    assert issued[-1].mean(axis=1) == pytest.approx([HALF_K] * len(LEADS_S), rel=0.1)
+    assert len(following.off) <= KEPT_DAYS * 8
+    assert len(following.model_dump_json()) < 20_000
+
+
+def test_between_the_leads_the_stretch_is_linear_and_after_the_last_it_stays() -> None:
+    following = Following(scale=((1.0,) * 2, (2.0,) * 2, (4.0, 5.0)))
+    found = following.stretch(2)
+    at = dict(zip(lead_s(), found.tolist(), strict=True))
+    assert at[900] == at[3_600] == [1.0, 1.0]
+    assert at[12_600] == [1.5, 1.5]
+    assert at[15 * 3_600] == [3.0, 3.5]
+    assert at[48 * 3_600] == [4.0, 5.0]
+    assert (Following().stretch(2) == 1.0).all()
+
+
+def test_a_band_without_width_teaches_nothing() -> None:
+    shape = len(LEADS_S), 1, 2
+    following = Following()
+    following.take(
+        Due(np.array([6]), (ISSUED,), np.ones(shape), np.zeros(shape), np.ones(shape)), 100
+    )  # fmt: skip
+    assert not following.off and not following.scale
+
+
+@pytest.fixture(scope="module")
+def week() -> tuple[Engine, list[DynamicsIssued], list[AccuracyScored]]:
+    """A house whose people bring nearly three times the unknown heat that its model expects."""
+    history = simulate(true_house(2), days=7, step_s=ROW_S, seed=4, disturbance_w=80.0)
+    engine = engine_with(true_house(2), pack(true_house(2)), False)
+    said = [e.data for event in wire(history) for e in engine.handle(event)]
+    return (
+        engine,
+        [d for d in said if isinstance(d, DynamicsIssued)],
+        [d for d in said if isinstance(d, AccuracyScored)],
+    )
+
+
+def test_issued_bands_are_stretched_and_judged_as_issued(
+    week: tuple[Engine, list[DynamicsIssued], list[AccuracyScored]],
+) -> None:
+    _, issued, said = week
+    assert max(said[0].house[lead].coverage_90 for lead in ("1h", "6h")) < 0.75
+    assert min(said[-1].house[lead].coverage_90 for lead in ("1h", "6h", "24h")) > 0.85
+    step = lead_s().index(6 * 3_600)
+    of_day = [
+        room.half_width_k[step]
+        for d in issued
+        if said[-2].time <= d.start < said[-1].time and d.start.hour % 3 == 0 and d.start.hour <= 18
+        for room in d.rooms.values()
+    ]
+    before = [
+        room.half_width_k[step]
+        for d in issued
+        if d.start.hour == 21 and (said[-2].time - d.start).total_seconds() == 3 * 3_600
+        for room in d.rooms.values()
+    ]
+    assert said[-1].house["6h"].half_width_k == pytest.approx(np.mean(of_day + before), abs=1e-3)
+
+
+def test_what_was_missed_counts_on_in_kelvin_under_a_model_that_is_surer(
+    week: tuple[Engine, list[DynamicsIssued], list[AccuracyScored]],
+) -> None:
+    engine, _, _ = week
+    state = engine.state.model_copy(deep=True)
+    before = physics_half_width_k(state.model, state.filter)
+    stretched = before * state.following.stretch(2)
+    waiting = {row: np.array(f.stretch) for row, f in state.waiting.forecasts.items()}
+    noise = {"disturbance_sd_w": 15.0, "air_sd_c_per_sqrt_h": 0.01}
+    rooms = tuple(
+        r.model_copy(update={"noise": r.noise.model_copy(update=noise)}) for r in true_house(2).rooms
+    )
+    surer = true_house(2).model_copy(update={"rooms": rooms})
+    engine.service.fold(state, identified(surer, pack(surer), False))
+    raw = physics_half_width_k(surer, state.filter)
+    after = raw * state.following.stretch(2)
+    for step in AT_LEADS:
+        assert (raw[step] < 0.8 * before[step]).all()
+        assert after[step] == pytest.approx(stretched[step], rel=0.25)
+    assert waiting  # what is still to come due counts alike
+    for row, forecast in state.waiting.forecasts.items():
+        by = np.array(forecast.stretch) / waiting[row]
+        assert by == pytest.approx(before[AT_LEADS] / raw[AT_LEADS], rel=2e-3)
+
+
+def test_another_house_begins_without_a_record_and_the_same_goes_on(
+    week: tuple[Engine, list[DynamicsIssued], list[AccuracyScored]], site: SiteConfig
+) -> None:
+    engine, _, _ = week
+    state = engine.state.model_copy(deep=True)
+    record, waiting = state.following, state.waiting
+    assert record.off and waiting.forecasts
+    loaded = ConfigLoaded(kind="site", content_hash="x", site=site)
+    event = make_event("system.config-loaded", "site", loaded, "operator")
+    engine.service.fold(state, event)
+    assert not state.following.off and not state.waiting.forecasts
+    state.following, state.waiting = record, waiting
+    engine.service.fold(state, event)
+    assert state.following == record and state.waiting == waiting
