@@ -34,15 +34,16 @@ class HeatPrices:
     mass: Floats
 
     @classmethod
-    def adjoint(cls, house: House, air: Floats, end_mass: Floats) -> HeatPrices:
-        """Mass prices that follow from air prices: q[t] = decay q[t+1] - mass_to_air air[t]."""
+    def adjoint(cls, house: House, air: Floats, end_mass: Floats, steps: int) -> HeatPrices:
+        """Mass prices that follow from air prices and those at the end of so many steps:
+        q[t] = decay q[t+1] - mass_to_air air[t]."""
         mass = np.zeros((len(house.rooms), house.steps + 1))
         for room in house.rooms:
             if room.nodes == 1:
                 continue
             q = mass[room.index]
-            q[-1] = end_mass[room.index]
-            for t in range(house.steps - 1, -1, -1):
+            q[steps] = end_mass[room.index]
+            for t in range(steps - 1, -1, -1):
                 q[t] = room.transition[t, 1, 1] * q[t + 1] - room.transition[t, 0, 1] * air[
                     room.index, t
                 ]

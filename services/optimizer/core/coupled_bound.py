@@ -114,7 +114,7 @@ def surroundings(
     low, high = np.maximum(low, reference - near), np.minimum(high, reference + near)
     share = np.array([AIR_SHARE[r.nodes] for r in house.rooms])
     air_limit = share * prices.air[:, :steps].mean(axis=1)
-    slow_limit = -SLOW_SHARE * prices.mass.mean(axis=1)
+    slow_limit = -SLOW_SHARE * prices.mass[:, : steps + 1].mean(axis=1)
     paid = np.zeros((len(house.rooms), steps))
     for room in house.rooms:
         mode = slow_mode(room, steps)
@@ -230,6 +230,10 @@ def coupled_bound(
     """
     total = site_bound + house.problem.grid.fixed_fee_eur
     steps = pricers[0].steps
+    if steps < house.steps:
+        # what lies behind the relay steps has prices of its own, on which those of the masses must end
+        ends = np.array([slope[-1] for slope in prices.end_slope_eur_per_k])
+        heat = HeatPrices.adjoint(house, heat.air, ends, steps)
     linear = neighbour_linear(house, heat, steps)
     around = surroundings(house, heat, reach, temperatures, steps)
 

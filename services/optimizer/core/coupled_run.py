@@ -44,8 +44,9 @@ def heat_prices(house: House, relaxation: Relaxation) -> HeatPrices:
     for room, columns in zip(house.rooms, relaxation.rooms, strict=True):
         air[room.index] = np.maximum(-relaxation.solution.duals[columns.dynamics[0]], 0.0)
         if room.nodes == 2:
-            end[room.index] = min(0.0, relaxation.solution.duals[columns.dynamics[1][-1]])
-    return HeatPrices.adjoint(house, air, end)
+            dual = float(relaxation.solution.duals[columns.dynamics[1][-1]])
+            end[room.index] = min(0.0, max(dual, -float(room.terminal_value_eur_per_k[1])))
+    return HeatPrices.adjoint(house, air, end, house.steps)
 
 
 class CoupledRun(Generation):

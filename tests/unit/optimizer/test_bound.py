@@ -104,7 +104,7 @@ def _coupled_room(seed, two_node, wanted):
     run, rng = CoupledRun(house), np.random.default_rng(seed)
     worth = np.array([room.terminal_value_eur_per_k[-1] for room in house.rooms])
     end = -np.minimum(rng.uniform(0.0, 0.5, 2), worth)
-    heat = HeatPrices.adjoint(house, rng.uniform(0.0, 0.2, (2, 8)), end)
+    heat = HeatPrices.adjoint(house, rng.uniform(0.0, 0.2, (2, 8)), end, 8)
     reference = run.joint.simulate(np.full((2, 8), wanted))
     around = coupled_bound.surroundings(house, heat, run.reach, reference, 8)
     for pricer in run.pricers:

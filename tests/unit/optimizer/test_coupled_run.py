@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from bench.planner.instances import make_house, with_boiler
+from services.optimizer.core.coupled_bound import coupled_bound
 from services.optimizer.core.coupled_run import CoupledRun
+from services.optimizer.core.generation import relaxed_duals
 from services.optimizer.core.house import compile_house
 from services.optimizer.core.lp_rung import place
 from services.optimizer.core.planner import WarmStart, plan
@@ -32,6 +34,24 @@ def test_the_duties_begin_where_the_house_truly_is(seed, monkeypatch):
     cost = place(run.house, relays).objective_eur
     monkeypatch.setattr(run, "ends", lambda relays: [column.end_c for column in columns])
     assert cost < place(run.house, run.read(picked)).objective_eur - 1e-4
+
+
+@pytest.mark.parametrize("two_node", [False, True])
+@pytest.mark.parametrize("factor", [0.0, 0.3, 3.0])
+def test_the_bound_holds_whatever_the_duties_pay_for_warm_rooms(factor, two_node):
+    """Behind the relay steps the master has prices of its own, and not those of the relaxation."""
+    problem = make_house(4, STEPS, coupled=True, two_node=two_node, ev=False, seed=1)
+    run = CoupledRun(compile_house(problem))
+    cost = run.run(3, 1, certify=False).placed.objective_eur
+    duals = relaxed_duals(run.master, run.relaxation)
+    duals[np.concatenate(run.master.tail_rows).ravel()] *= factor
+    prices = run.master.prices(duals, np.zeros(4))
+    bound = coupled_bound(
+        run.house, run.pricers, run.master.base.dual_bound(duals), prices, run.prices, run.reach,
+        run._air(), run.best_columns(prices),
+    )
+    assert bound is not None
+    assert bound <= cost + 1e-6
 
 
 def test_a_plan_that_follows_itself_is_never_dearer():
