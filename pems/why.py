@@ -170,6 +170,8 @@ def _planned(
             f"the battery is at {soc[step]:.0%} and the plan takes it to {soc[min(step + 4, len(soc) - 1)]:.0%}"
             f"; expected now: {_w(pv)} of sun, {_w(load)} of load besides heating and car."
         )
+    elif data.kind == "inverter-export":
+        sentence = f"{_did(site, data)} because {data.reason}."
     else:
         sentence = f"{_did(site, data)} because {words}, and a kWh is worth {worth} to the house."
     return sentence, lines
@@ -270,7 +272,7 @@ def _name(site: SiteConfig, device: str) -> str:
     for room in site.rooms:
         if device == f"relay-{room.id}":
             return f"the heating of {room.name}"
-    return f"the {device.replace('-', ' ')}"
+    return "the inverter" if device == "inverter-export" else f"the {device.replace('-', ' ')}"
 
 
 def _verb(data: command.Proposed) -> str:
@@ -282,6 +284,8 @@ def _verb(data: command.Proposed) -> str:
         if abs(data.value) < 150:
             return "hold its charge"
         return f"{'charge' if data.value > 0 else 'discharge'} at {abs(data.value)} W"
+    if data.kind == "inverter-export":
+        return f"feed in {data.value} W at most" if data.value else "feed nothing in"
     return f"charge at {data.value / 1000:.1f} A" if data.value else "wait"
 
 

@@ -6,10 +6,11 @@ import datetime as dt
 from typing import Any
 
 from contracts.envelope import Event
-from contracts.events.command import Executed, Failed, Verified
+from contracts.events.command import Executed, Failed, Proposed, Verified
 from contracts.events.measurement import HouseSampled
 from contracts.site import SiteConfig
 from pems.inprocess import Simulation
+from pems.why import Log, explain
 from twin.generate import PRAGUE, default_scenario
 
 START = dt.datetime(2026, 6, 13, 13, 0, tzinfo=PRAGUE.zone)
@@ -47,3 +48,6 @@ def test_nothing_is_fed_in_at_a_loss_and_the_roof_is_free_again_afterwards(
     kinds = (Verified, Failed)
     heard = [e.data for e in log if isinstance(e.data, kinds) and e.entity == "inverter-export"]
     assert heard and all(isinstance(data, Verified) for data in heard)
+    shutting = next(e for e in log if isinstance(e.data, Proposed) and e.data.reason.endswith("exported"))
+    said = explain(Log(log), shutting).sentence
+    assert "the inverter was asked to feed nothing in because a kWh fed in brings -0.0" in said
