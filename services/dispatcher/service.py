@@ -222,7 +222,8 @@ class Dispatcher(Service[DispatcherState]):
             result.append(schedule.battery_wish(plan, step, site))
         if site.inverter.curtailable and state.sell_eur_per_kwh:
             limit = schedule.export_wish(state.sell_eur_per_kwh[step], site)
-            if limit.value == 0 or _to_be_lifted(state.sent.get(limit.device), limit.value):
+            own = int(site.grid.export_limit_w)
+            if limit.value < own or _to_be_lifted(state.sent.get(limit.device), own):
                 result.append(limit)
         cars = {ev.id: ev for ev in site.evs}
         for car in plan.evs:

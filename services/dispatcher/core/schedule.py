@@ -90,9 +90,9 @@ def export_wish(sell_eur_per_kwh: float, site: SiteConfig) -> Wish:
     least = max(0.0, site.grid.export_min_price_eur_per_kwh or 0.0)
     if sell_eur_per_kwh < least:
         reason = f"a kWh fed in brings {sell_eur_per_kwh:.3f} EUR: nothing is exported"
-        return Wish(EXPORT, "inverter-export", 0, reason)
+        return Wish(EXPORT, EXPORT, 0, reason)
     reason = f"a kWh fed in brings {sell_eur_per_kwh:.3f} EUR: the connection's limit holds"
-    return Wish(EXPORT, "inverter-export", int(site.grid.export_limit_w), reason)
+    return Wish(EXPORT, EXPORT, int(site.grid.export_limit_w), reason)
 
 
 def ev_wish(power_w: float, carry_wh: float, ev: Ev) -> tuple[int, float]:

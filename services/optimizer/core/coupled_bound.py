@@ -114,7 +114,8 @@ def surroundings(
     low, high = np.maximum(low, reference - near), np.minimum(high, reference + near)
     share = np.array([AIR_SHARE[r.nodes] for r in house.rooms])
     air_limit = share * prices.air[:, :steps].mean(axis=1)
-    slow_limit = -SLOW_SHARE * prices.mass[:, : steps + 1].mean(axis=1)
+    # where warmth is unwanted its price has the other sign, and what goes beyond the range is just not dearer
+    slow_limit = SLOW_SHARE * np.maximum(-prices.mass[:, : steps + 1].mean(axis=1), 0.0)
     paid = np.zeros((len(house.rooms), steps))
     for room in house.rooms:
         mode = slow_mode(room, steps)

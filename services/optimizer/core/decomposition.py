@@ -15,7 +15,7 @@ from services.optimizer.core.generation import (
 )
 from services.optimizer.core.house import House
 from services.optimizer.core.linear_model import Solution
-from services.optimizer.core.lp_rung import BIASES, place
+from services.optimizer.core.lp_rung import BIASES
 from services.optimizer.core.pricing import Scratch
 from services.optimizer.core.rounding import round_relays
 
@@ -115,8 +115,8 @@ class _Decomposition(Generation):
             self._certify(
                 0.5 * prices.best_duals + 0.5 * fractions.duals[: self.master.base.rows]
             )
-        done.placed = place(self.house, self.read(picked, solution))
-        done.lp_solves += 1
+        self.keep_if_cheaper(self.read(picked, solution), anew=True)
+        assert done.placed is not None
         if done.placed.placing_eur > dear * abs(cost):
             self.choose_again(picked, prices.best_duals, LATE_STOP)
         cost = done.placed.objective_eur

@@ -133,18 +133,18 @@ class Generation:
             self.keep_if_cheaper(relays)
         return columns
 
-    def keep_if_cheaper(self, relays: Floats) -> bool:
+    def keep_if_cheaper(self, relays: Floats, anew: bool = False) -> bool:
         """Place relays and keep the plan if it is the best; True when it gains more than a trifle.
 
         Where whole choices of cars and loads must be searched for, which takes longer than all else, those
-        of the first plan stay until `settle_site`.
+        of the best plan stay until `settle_site`, unless they are to be found `anew`.
         """
         best = self.done.placed
         self.done.lp_solves += 1
         if best is None:
             self.done.placed = place(self.house, relays)
             return True
-        if best.solver == "glop":
+        if anew or best.solver == "glop":
             placed = place(self.house, relays)
         else:
             shared = self.master.site.first_scenario_column

@@ -169,8 +169,8 @@ def _rounded(house: House, site: SiteRows, values: Floats) -> dict[int, float]:
         # a share of a step charges at less than the least current: that energy in as few steps at most
         shares = values[ev.on]
         fullest = np.argsort(-shares, kind="stable")[: int(np.ceil(shares.sum() - 1e-6))]
-        for place, on in enumerate(ev.on):
-            whole[int(on)] = float(place in fullest)
+        whole.update({int(on): 0.0 for on in ev.on})
+        whole.update({int(on): 1.0 for on in ev.on[fullest]})
     for load, source in zip(site.loads, house.problem.deferrable_loads, strict=True):
         if source.interruptible:
             for choice in load.choice:

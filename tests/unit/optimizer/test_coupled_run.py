@@ -37,7 +37,7 @@ def test_the_duties_begin_where_the_house_truly_is(seed, monkeypatch):
 
 
 @pytest.mark.parametrize("two_node", [False, True])
-@pytest.mark.parametrize("factor", [0.0, 0.3, 3.0])
+@pytest.mark.parametrize("factor", [-3.0, 0.0, 0.3, 3.0])
 def test_the_bound_holds_whatever_the_duties_pay_for_warm_rooms(factor, two_node):
     """Behind the relay steps the master has prices of its own, and not those of the relaxation."""
     problem = make_house(4, STEPS, coupled=True, two_node=two_node, ev=False, seed=1)
