@@ -153,6 +153,7 @@ def consumer_config(service: str, settings: Settings, site: SiteConfig) -> Consu
     names = {
         "room": [room.id for room in site.rooms],
         "ev": [ev.id for ev in site.evs],
+        "load": [load.id for load in site.loads],
     }
     return ConsumerConfig(
         name=service,

@@ -39,7 +39,7 @@ class Row:
     Attributes
     ----------
     type : family, maybe a kind, and verb; the subject's family and verb are its ends
-    entity : the subject's entity; ``{room}``, ``{ev}``, ``{device}``, ``{target}`` and
+    entity : the subject's entity; ``{room}``, ``{ev}``, ``{load}``, ``{device}``, ``{target}`` and
         ``{service}`` stand for the names of the site
     by : users that may publish it
     heard_by : services whose consumer delivers it (the historian hears everything)
@@ -79,6 +79,8 @@ CATALOG: tuple[Row, ...] = (
         ("forecast", "optimizer", "safety"), 300, 600),
     Row("measurement.ev.sampled", 1, M.EvSampled, "ev-{ev}", ("gateway",),
         ("forecast", "optimizer", "dispatcher", "safety"), 300, 900),
+    Row("measurement.load.sampled", 1, M.LoadSampled, "load-{load}", ("gateway",),
+        ("forecast", "optimizer", "safety"), 300, 900),
     Row("measurement.outdoor.sampled", 1, M.OutdoorSampled, "outdoor", ("gateway",),
         ("thermal", "forecast"), 300, 3_600),
     Row("measurement.sweep.completed", 1, M.SweepCompleted, "house", ("gateway",),
@@ -102,11 +104,11 @@ CATALOG: tuple[Row, ...] = (
         ("dispatcher", "thermal", "optimizer"),
         3_600, 6 * 3_600),
     Row("plan.ladder-descended", 1, plan.LadderDescended, "house", ("optimizer",)),
-    Row("command.proposed", 1, command.Proposed, "{device}", ("dispatcher", "safety"),
+    Row("command.proposed", 2, command.Proposed, "{device}", ("dispatcher", "safety"),
         ("safety",)),
-    Row("command.approved", 1, command.Approved, "{device}", ("safety",),
+    Row("command.approved", 2, command.Approved, "{device}", ("safety",),
         ("gateway", "dispatcher")),
-    Row("command.rejected", 1, command.Rejected, "{device}", ("safety",), ("dispatcher",)),
+    Row("command.rejected", 2, command.Rejected, "{device}", ("safety",), ("dispatcher",)),
     Row("command.executed", 1, command.Executed, "{device}", ("gateway",),
         ("gateway", "forecast")),
     Row("command.verified", 1, command.Verified, "{device}", ("gateway",),

@@ -364,12 +364,13 @@ class SiteConfig(Record):
         return self.away_low_c if room.away_low_c is None else room.away_low_c
 
     def devices(self) -> tuple[str, ...]:
-        """Every commandable device: a relay a room, the battery, the export limit, each EV."""
+        """Every commandable device: a relay a room, the battery, the export limit, each EV and load."""
         return (
             *(f"relay-{room.id}" for room in self.rooms),
             *(("battery",) if self.battery else ()),
             *(("inverter-export",) if self.inverter.curtailable else ()),
             *(f"ev-{ev.id}" for ev in self.evs),
+            *(f"load-{load.id}" for load in self.loads),
         )
 
     def content_hash(self) -> str:

@@ -11,7 +11,19 @@ from collections.abc import Callable
 from typing import Any
 
 Payload = dict[str, Any]
-UPCASTERS: dict[tuple[str, int], Callable[[Payload], Payload]] = {}
+
+
+def _as_it_was(value: Payload) -> Payload:
+    """The newer version allows more and means the same."""
+    return value
+
+
+UPCASTERS: dict[tuple[str, int], Callable[[Payload], Payload]] = {
+    # v2: loads that may wait are devices, too
+    ("command.proposed", 1): _as_it_was,
+    ("command.approved", 1): _as_it_was,
+    ("command.rejected", 1): _as_it_was,
+}
 
 
 class UnknownVersionError(ValueError):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Literal
+from zoneinfo import ZoneInfo
 
 from pydantic import Field
 
@@ -38,7 +40,8 @@ class Load(Record):
     """A load that may wait: it runs once in every window, done by the deadline.
 
     An interruptible load (a water heater) may run in pieces; another runs its segments in one go.
-    The plan says when; nothing here commands a device.
+    The device ``load-<id>`` switches its supply: off until the plan wants it. With no command of ours
+    it follows its own rules (its timer, the button that somebody pressed).
     """
 
     id: Annotated[Name, Field(max_length=36)]
@@ -49,6 +52,43 @@ class Load(Record):
     interruptible: bool = False
     skip_penalty_eur: Annotated[float, Field(ge=0, le=1_000)] = 2.0
     phase: Phase = 1
+
+    @property
+    def length_s(self) -> int:
+        """How long the whole programme runs, s."""
+        return sum(part.minutes for part in self.segments) * 60
+
+    @property
+    def mean_w(self) -> float:
+        """Mean power of the programme, W."""
+        return sum(part.minutes * part.power_w for part in self.segments) * 60 / self.length_s
+
+    def remaining(self, ran_s: float) -> list[tuple[int, float]]:
+        """(seconds, W) of what is left of the programme when so much of it has run."""
+        left, skip = [], round(ran_s)
+        for part in self.segments:
+            seconds = part.minutes * 60
+            if skip < seconds:
+                left.append((seconds - skip, part.power_w))
+            skip = max(0, skip - seconds)
+        return left
+
+    def windows(
+        self, zone: ZoneInfo, start: datetime, end: datetime
+    ) -> list[tuple[str, datetime, datetime]]:
+        """(name, earliest, deadline) in UTC of each window that ends after ``start`` and by ``end``."""
+        found = []
+        day = start.astimezone(zone).date() - timedelta(days=2)
+        while day <= end.astimezone(zone).date():
+            opens = datetime.combine(day, self.earliest, zone)
+            closes = datetime.combine(day, self.deadline, zone)
+            if self.deadline <= self.earliest:
+                closes = datetime.combine(day + timedelta(days=1), self.deadline, zone)
+            first, last = opens.astimezone(UTC), closes.astimezone(UTC)
+            if DAYS[day.weekday()] in self.days and start < last <= end:
+                found.append((f"{self.id} {day:%Y-%m-%d}", first, last))
+            day += timedelta(days=1)
+        return found
 
 
 class Planner(Record):

@@ -61,7 +61,7 @@ def answer(settings: Settings, sequence: int) -> Event | None:
 
 @override_app.command("set")
 def set_(
-    target: Annotated[str, typer.Argument(help="room-<id>, relay-<id>, battery, ev-<id> or house")],
+    target: Annotated[str, typer.Argument(help="room-<id>, relay-<id>, load-<id>, battery, ev-<id> or house")],
     quantity: Annotated[str, typer.Argument(help=", ".join(get_args(override.Quantity)))],
     value: Annotated[float, typer.Argument(help="°C, 0/1, W or A")],
     minutes: Annotated[int, typer.Option("--for", help="Minutes; an override always ends.")],

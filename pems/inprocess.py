@@ -21,7 +21,7 @@ from contracts.events.weather import WeatherForecastIssued
 from contracts.site import SiteConfig
 from services.dispatcher.service import Dispatcher
 from services.forecast.service import Forecast
-from services.gateway.core.readings import EvReading, HouseReading, RoomReading, Sweep
+from services.gateway.core.readings import EvReading, HouseReading, LoadReading, RoomReading, Sweep
 from services.gateway.service import Gateway
 from services.historian.service import Historian
 from services.optimizer.service import Optimizer
@@ -57,6 +57,7 @@ class Leases:
     def actuation(self, site: SiteConfig, now: dt.datetime) -> Actuation:
         """All commands in force, for the house."""
         relays = {room.id: self.value(f"relay-{room.id}", now) for room in site.rooms}
+        supplies = {load.id: self.value(f"load-{load.id}", now) for load in site.loads}
         battery = self.value("battery", now)
         export_limit = self.value("inverter-export", now)
         return Actuation(
@@ -68,6 +69,7 @@ class Leases:
                 ev.id: None if (value := self.value(f"ev-{ev.id}", now)) is None else value / 1_000
                 for ev in site.evs
             },
+            loads={load: None if value is None else bool(value) for load, value in supplies.items()},
         )  # fmt: skip
 
 
@@ -135,6 +137,9 @@ def sweep_of(seen: Observation) -> Sweep:
                 target_wh=car.target_energy_wh, departure=car.departure,
             )
             for ev, car in seen.evs.items()
+        },
+        loads={
+            load: LoadReading(state.relay_on, state.power_w) for load, state in seen.loads.items()
         },
     )  # fmt: skip
 

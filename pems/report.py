@@ -53,8 +53,11 @@ def _house(figures: Figures) -> Table:
     if figures["behind_eur"] is not None:
         parts = [
             f"{label} {figures[f'behind_{name}_kwh']:+.1f}"
-            for name, label in (("ev", "car"), ("battery", "battery"), ("heat", "warmth"))
-        ]
+            for name, label in (
+                ("ev", "car"), ("loads", "loads"), ("battery", "battery"), ("heat", "warmth"),
+            )
+            if figures.get(f"behind_{name}_kwh") is not None
+        ]  # fmt: skip
         table.add_row("to catch up in store", f"{figures['behind_eur']:.2f} EUR", "")
         table.add_row(f"[dim]  kWh: {', '.join(parts)}[/dim]", "", "")
         table.add_row("cost, stores made even", _shown(figures["evened_cost_eur"], "{:.2f} EUR"),

@@ -170,6 +170,8 @@ def _planned(
             f"the battery is at {soc[step]:.0%} and the plan takes it to {soc[min(step + 4, len(soc) - 1)]:.0%}"
             f"; expected now: {_w(pv)} of sun, {_w(load)} of load besides heating and car."
         )
+    elif data.kind == "load":
+        sentence = f"{_did(site, data)} because {data.reason}; {words}."
     elif data.kind == "inverter-export":
         sentence = f"{_did(site, data)} because {data.reason}."
     else:
@@ -272,12 +274,16 @@ def _name(site: SiteConfig, device: str) -> str:
     for room in site.rooms:
         if device == f"relay-{room.id}":
             return f"the heating of {room.name}"
-    return "the inverter" if device == "inverter-export" else f"the {device.replace('-', ' ')}"
+    if device == "inverter-export":
+        return "the inverter"
+    return f"the {device.removeprefix('load-').replace('-', ' ')}"
 
 
 def _verb(data: command.Proposed) -> str:
     if data.kind == "relay":
         return "heat" if data.value else "rest"
+    if data.kind == "load":
+        return "run" if data.value else "wait"
     if data.kind == "battery":
         if data.value == 0:
             return "run in self-use"
@@ -290,7 +296,7 @@ def _verb(data: command.Proposed) -> str:
 
 
 def _value(kind: str, value: int) -> str:
-    if kind == "relay":
+    if kind in ("relay", "load"):
         return "on" if value else "off"
     return f"{value} W" if kind != "ev" else f"{value} mA"
 

@@ -80,7 +80,7 @@ class Twin:
         password = self.settings.password("miniserver")
         self.loxone = LoxoneTwin(
             site.site, [room.id for room in site.rooms], mqtt_host, int(mqtt_port),
-            username="miniserver", password=password,
+            loads=[load.id for load in site.loads], username="miniserver", password=password,
         )  # fmt: skip
         battery = site.battery
         port = int(os.environ.get("PEMS_INVERTER", "127.0.0.1:5020").rpartition(":")[2])
@@ -118,6 +118,7 @@ class Twin:
             battery_power_w=self.inverter.battery_power_w(now),
             ev_current_a={ev: charger.current_a(now) for ev, charger in self.chargers.items()},
             export_limit_w=self.inverter.export_limit_w(),
+            loads=self.loxone.supplies(now),
         )
 
     async def publish(self) -> None:

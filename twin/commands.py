@@ -20,6 +20,7 @@ class Commands:
     currents_a : per car; None = own rule
     battery_w : W, + charges; None = self-use
     export_limit_w : the tighter of command and connection point, W
+    supplies : per load that may wait; None = own timer
     """
 
     own_rule: BoolArray
@@ -27,14 +28,17 @@ class Commands:
     currents_a: tuple[float | None, ...]
     battery_w: float | None
     export_limit_w: float
+    supplies: tuple[bool | None, ...]
 
 
 def resolve(site: SiteConfig, actuation: Actuation) -> Commands:
-    """Lay out commands; ValueError for an unknown room or car or a number that is not finite."""
+    """Lay out commands; ValueError for an unknown room, car or load or a number that is not finite."""
     rooms = [room.id for room in site.rooms]
     cars = [ev.id for ev in site.evs]
     _known("relays", actuation.relays.keys() - set(rooms), "room")
     _known("ev_current_a", actuation.ev_current_a.keys() - set(cars), "car")
+    loads = [load.id for load in site.loads]
+    _known("loads", actuation.loads.keys() - set(loads), "load")
     relays = [actuation.relays.get(room) for room in rooms]
     limit = _finite("export_limit_w", actuation.export_limit_w)
     grid_limit = site.grid.export_limit_w
@@ -46,6 +50,7 @@ def resolve(site: SiteConfig, actuation: Actuation) -> Commands:
         ),
         battery_w=_finite("battery_power_w", actuation.battery_power_w),
         export_limit_w=grid_limit if limit is None else min(max(limit, 0.0), grid_limit),
+        supplies=tuple(actuation.loads.get(load) for load in loads),
     )
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from contracts.site import Ev
+from twin.calendar import utc
 from twin.scenario import EvSession
+from twin.state import EvObservation
 
 RESUME_DELAY_S = 45
 """From an offered current to a drawing car (contactor, handshake)."""
@@ -100,3 +102,18 @@ class Wallbox:
     def apply(self, power_w: float, dt_s: float) -> None:
         """Count the energy of the session."""
         self.state.session_energy_wh += power_w * dt_s / 3600.0
+
+    def observe(self, power_w: float) -> EvObservation:
+        """What the wallbox knows while the car takes this power."""
+        session = self.session
+        if session is None:
+            return EvObservation(False, 0.0, 0.0, 0.0, None, None)
+        leave = session.announced_departure_s
+        return EvObservation(
+            plugged=True,
+            power_w=power_w,
+            offered_a=self.offered_a,
+            session_energy_wh=self.state.session_energy_wh,
+            target_energy_wh=session.announced_energy_wh,
+            departure=None if leave is None else utc(leave),
+        )

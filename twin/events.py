@@ -50,4 +50,5 @@ def baseline_event(baseline: Baseline, house: House) -> BaselineSampled:
         battery_stored_wh=own.battery_stored_wh, heat_stored_wh=own.stored_wh,
         house_comfort_deficit_kh=ours.comfort_below_kh, house_ev_wh=ours.ev_wh,
         house_battery_stored_wh=ours.battery_stored_wh, house_heat_stored_wh=ours.stored_wh,
+        loads_wh=own.loads_wh, house_loads_wh=ours.loads_wh,
     )  # fmt: skip

@@ -22,12 +22,13 @@ from twin.commands import Commands, resolve
 from twin.drivers import MINUTE_S, Block, Drivers
 from twin.ev import Wallbox, WallboxState
 from twin.inverter import dispatch
+from twin.loads import Programme
 from twin.rooms import Rooms, building, ground_c
 from twin.scenario import Scenario
 from twin.state import (
     OWN_RULES,
     Actuation,
-    EvObservation,
+    LoadObservation,
     Observation,
     RoomObservation,
     Truth,
@@ -41,14 +42,14 @@ HYSTERESIS_K = (0.1, 0.5)
 SENSOR_BIAS_C = 0.05
 START_ABOVE_LOW_K = 0.4
 START_SOC = 0.5
-STATE_VERSION = 1
+STATE_VERSION = 2
 COUNTERS = (
     "import_wh", "export_wh", "pv_wh", "load_wh", "battery_charge_wh", "battery_discharge_wh",
-    "heating_wh", "ev_wh", "base_load_wh", "comfort_below_kh", "comfort_above_kh",
+    "heating_wh", "ev_wh", "loads_wh", "base_load_wh", "comfort_below_kh", "comfort_above_kh",
     "worst_below_k", "relay_switches", "over_fuse_s", "curtailed_wh", "battery_lost_wh",
     "gained_wh", "lost_wh",
 )  # fmt: skip
-POWERS = ("base_w", "heating_w", "ev_w", "pv_w", "pv_available_w", "battery_w", "grid_w")
+POWERS = ("base_w", "heating_w", "ev_w", "loads_w", "pv_w", "pv_available_w", "battery_w", "grid_w")
 
 
 class House:
@@ -95,6 +96,7 @@ class House:
         self._pack = None if site.battery is None else BatteryPack(site.battery, START_SOC)
         self._boxes = tuple(Wallbox(ev, scenario.sessions) for ev in site.evs)
         self._ev_w = [0.0] * len(self._boxes)
+        self._programmes = [Programme(site, k, self._time_s) for k in range(len(site.loads))]
         self._export_limit_w = site.grid.export_limit_w
         self._sum = dict.fromkeys(COUNTERS, 0.0)
         self._now = dict.fromkeys(POWERS, 0.0)
@@ -162,7 +164,11 @@ class House:
             box.wanted_w(time_s, dt_s, current)
             for box, current in zip(self._boxes, commands.currents_a, strict=True)
         ]
-        load_w = base_w + heating_w + sum(ev_w)
+        loads_w = sum(
+            one.step(time_s, dt_s, supply)
+            for one, supply in zip(self._programmes, commands.supplies, strict=True)
+        )
+        load_w = base_w + heating_w + loads_w + sum(ev_w)
         pv_w, flow = dispatch(self.site, self._pack, commands, load_w, available_w, dt_s)
         excess_w = load_w + flow.ac_w - pv_w - self.site.grid.import_limit_w
         if excess_w > 0.0 and sum(ev_w) > 0.0:
@@ -171,7 +177,7 @@ class House:
                     reduced = box.guard(ev_w[k], excess_w, time_s)
                     excess_w -= ev_w[k] - reduced
                     ev_w[k] = reduced
-            load_w = base_w + heating_w + sum(ev_w)
+            load_w = base_w + heating_w + loads_w + sum(ev_w)
             pv_w, flow = dispatch(self.site, self._pack, commands, load_w, available_w, dt_s)
         if self._pack is not None:
             self._pack.apply(flow, dt_s)
@@ -201,6 +207,7 @@ class House:
         totals["battery_discharge_wh"] += max(-battery, 0.0) * hours
         totals["heating_wh"] += heating_w * hours
         totals["ev_wh"] += sum(ev_w) * hours
+        totals["loads_wh"] += loads_w * hours
         totals["base_load_wh"] += base_w * hours
         totals["comfort_below_kh"] += float(below.sum()) * hours
         totals["comfort_above_kh"] += float(above.sum()) * hours
@@ -211,7 +218,7 @@ class House:
         totals["gained_wh"] += heat.into_rooms_w * hours
         totals["lost_wh"] += heat.lost_w * hours
         now.update(
-            base_w=base_w, heating_w=heating_w, ev_w=sum(ev_w), pv_w=pv_w,
+            base_w=base_w, heating_w=heating_w, ev_w=sum(ev_w), loads_w=loads_w, pv_w=pv_w,
             pv_available_w=available_w, battery_w=battery, grid_w=grid_w,
         )  # fmt: skip
         self._ev_w = ev_w
@@ -265,7 +272,7 @@ class House:
         measured = self._measured(block, row).tolist()
         relay = self._relay.tolist()
         now, totals = self._now, self._sum
-        load_w = now["base_w"] + now["heating_w"] + now["ev_w"]
+        load_w = now["base_w"] + now["heating_w"] + now["loads_w"] + now["ev_w"]
         return Observation(
             time=self.time,
             rooms={
@@ -287,8 +294,11 @@ class House:
             battery_discharge_wh=totals["battery_discharge_wh"],
             export_limit_w=self._export_limit_w,
             evs={
-                box.spec.id: _ev_observation(box, power)
+                box.spec.id: box.observe(power)
                 for box, power in zip(self._boxes, self._ev_w, strict=True)
+            },
+            loads={
+                one.load.id: LoadObservation(one.on, one.power_w) for one in self._programmes
             },
         )
 
@@ -305,9 +315,11 @@ class House:
             base_load_w=now["base_w"],
             heating_w=now["heating_w"],
             ev_w=now["ev_w"],
+            loads_w=now["loads_w"],
             pv_available_w=now["pv_available_w"],
             heating_wh=totals["heating_wh"],
             ev_wh=totals["ev_wh"],
+            loads_wh=totals["loads_wh"],
             base_load_wh=totals["base_load_wh"],
             comfort_below_kh=totals["comfort_below_kh"],
             comfort_above_kh=totals["comfort_above_kh"],
@@ -342,6 +354,7 @@ class House:
                 for box in self._boxes
             },
             "ev_w": list(self._ev_w),
+            "programmes": {one.load.id: one.save() for one in self._programmes},
             "export_limit_w": self._export_limit_w,
             "counters": dict(self._sum),
             "powers": dict(self._now),
@@ -376,22 +389,9 @@ class House:
             box.session = None
             box.state = WallboxState(**saved)
         self._ev_w = [float(value) for value in state["ev_w"]]
+        for one in self._programmes:
+            one.restore(state["programmes"][one.load.id])
         self._export_limit_w = float(state["export_limit_w"])
         self._sum = {name: float(state["counters"][name]) for name in COUNTERS}
         self._now = {name: float(state["powers"][name]) for name in POWERS}
         self._meet_cars()
-
-
-def _ev_observation(box: Wallbox, power_w: float) -> EvObservation:
-    session = box.session
-    if session is None:
-        return EvObservation(False, 0.0, 0.0, 0.0, None, None)
-    leave = session.announced_departure_s
-    return EvObservation(
-        plugged=True,
-        power_w=power_w,
-        offered_a=box.offered_a,
-        session_energy_wh=box.state.session_energy_wh,
-        target_energy_wh=session.announced_energy_wh,
-        departure=None if leave is None else utc(leave),
-    )

@@ -14,6 +14,7 @@ class Actuation:
     relays : room id -> on, off or None; own rule: thermostat with hysteresis
     battery_power_w : W at the AC side, + charges; own rule: self-use
     ev_current_a : car id -> A per phase, below the least current = pause; own rule: full current
+    loads : load id -> supply on, off or None; own rule: on as soon as its window opens
     export_limit_w : W; own rule: the connection point's limit
     """
 
@@ -21,6 +22,7 @@ class Actuation:
     battery_power_w: float | None = None
     ev_current_a: Mapping[str, float | None] = field(default_factory=dict)
     export_limit_w: float | None = None
+    loads: Mapping[str, bool | None] = field(default_factory=dict)
 
 
 OWN_RULES = Actuation()
@@ -33,6 +35,14 @@ class RoomObservation:
 
     temperature_c: float
     relay_on: bool
+
+
+@dataclass(frozen=True)
+class LoadObservation:
+    """A load that may wait: its supply, and what its meter shows, W."""
+
+    relay_on: bool
+    power_w: float
 
 
 @dataclass(frozen=True)
@@ -55,7 +65,7 @@ class Observation:
     """Everything the devices of the house would report at `time` (UTC).
 
     Powers are means of the last sub-step (<= 60 s), W: load_w is everything consumed in the house
-    (heating and EV too), grid_w + import, battery_w + charge; grid = load + battery - pv.
+    (heating, EV and loads too), grid_w + import, battery_w + charge; grid = load + battery - pv.
     Counters run from the house's start, Wh. soc is 0..1 of the battery's capacity (0 without one).
     export_limit_w : limit in force at the inverter, W.
     """
@@ -77,6 +87,7 @@ class Observation:
     battery_discharge_wh: float
     export_limit_w: float
     evs: Mapping[str, EvObservation]
+    loads: Mapping[str, LoadObservation] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -99,9 +110,11 @@ class Truth:
     base_load_w: float
     heating_w: float
     ev_w: float
+    loads_w: float
     pv_available_w: float
     heating_wh: float
     ev_wh: float
+    loads_wh: float
     base_load_wh: float
     comfort_below_kh: float
     comfort_above_kh: float

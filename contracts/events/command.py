@@ -1,7 +1,7 @@
 """From a wish to a device: proposed, judged, executed, read back.
 
 The value is an integer in the device's own unit so that what is signed is exact:
-relay 0/1, battery W (+ charge, - discharge, 0 the inverter's own self-use), EV mA per phase
+relay and load 0/1, battery W (+ charge, - discharge, 0 the inverter's own self-use), EV mA per phase
 (0 pauses), export limit W.
 """
 
@@ -14,7 +14,7 @@ from pydantic import Field
 from contracts.base import Record
 from contracts.units import Name, UtcTime
 
-Kind = Literal["relay", "battery", "ev", "inverter-export"]
+Kind = Literal["relay", "battery", "ev", "inverter-export", "load"]
 Origin = Literal["optimizer", "fallback", "override"]
 Value = Annotated[int, Field(strict=True, ge=-1_000_000, le=1_000_000)]
 

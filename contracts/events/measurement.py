@@ -58,6 +58,15 @@ class EvSampled(Record):
     departure: UtcTime | None = None
 
 
+class LoadSampled(Record):
+    """The supply of a load that may wait, and what it draws where that is metered."""
+
+    load: Name
+    time: UtcTime
+    on: bool | None
+    power_w: PositiveWatts | None = None
+
+
 class OutdoorSampled(Record):
     """Weather at the house."""
 
@@ -78,8 +87,8 @@ class BaselineSampled(Record):
     """The meters of the same simulated house under its own rules (twin only).
 
     Beside them what no meter shows: true comfort of both houses, and what each has in store
-    (``ev_wh`` given to cars so far, energy in the battery's cells, heat in the building), so that
-    a house which merely postponed something does not look cheaper.
+    (``ev_wh`` and ``loads_wh`` given to cars and loads so far, energy in the battery's cells, heat in
+    the building), so that a house which merely postponed something does not look cheaper.
     """
 
     time: UtcTime
@@ -97,3 +106,6 @@ class BaselineSampled(Record):
     house_ev_wh: WattHours
     house_battery_stored_wh: WattHours
     house_heat_stored_wh: WattHours
+    loads_wh: WattHours | None = None
+    """Given to loads that may wait so far."""
+    house_loads_wh: WattHours | None = None

@@ -21,6 +21,7 @@ class Requested(Record):
     ======================  ================  =====================================
     ``room-<id>``, house    ``temperature_c``  lowest temperature wanted, °C
     ``relay-<id>``          ``relay``          1 on, 0 off
+    ``load-<id>``           ``relay``          1 on, 0 off
     ``battery``             ``power_w``        + charge, - discharge, W
     ``ev-<id>``             ``current_a``      A per phase, 0 pauses
     ``house``               ``away``           1: comfort bands drop to frost-safe

@@ -52,7 +52,8 @@ VALUES: dict[str, Any] = {
     "override.requested.until": None, "override.granted.until": _at(hours=2),
     "override.granted.since": _at(),
     # names
-    "room": "living", "ev": "car", "device": "relay-living", "target": "room-living",
+    "room": "living", "ev": "car", "load": "boiler", "measurement.load.sampled.power_w": 2_000.0,
+    "on": True, "device": "relay-living", "target": "room-living",
     "service": "optimizer", "actor": "resident", "site": SITE, "id": "living",
     "kind": "relay", "system.config-loaded.kind": "site", "what": "comfort-low",
     "wanted": "full", "used": "restricted", "source": "app",
@@ -105,6 +106,7 @@ VALUES: dict[str, Any] = {
     "load_wh": 8_011_900.0, "battery_discharge_wh": 1_733_000.0, "ghi_w_m2": 310.0,
     "battery_stored_wh": 7_900.0, "heat_stored_wh": 61_000.0, "house_battery_stored_wh": 8_100.0,
     "house_heat_stored_wh": 64_500.0, "ev_wh": 8_200.0, "house_ev_wh": 8_200.0,
+    "loads_wh": 5_000.0, "house_loads_wh": 5_000.0,
     "wind_m_s": 3.2, "comfort_deficit_kh": 1.8, "house_comfort_deficit_kh": 0.6,
     "rooms_heat": 0.375, "interval_s": 60, "number": 4_320, "handled": SEQUENCE,
     "sequence": SEQUENCE, "disk_free_bytes": 41_000_000_000, "log_bytes": 182_000_000,
@@ -179,7 +181,7 @@ KEYS = {"comfort": "living", LEAD_PATTERN: "24h"}
 """What the keys of a mapping are called in examples, by the field's name or the keys' pattern."""
 
 ENTITIES = {
-    "room": "living", "ev": "car", "device": "relay-living", "target": "room-living",
+    "room": "living", "ev": "car", "load": "boiler", "device": "relay-living", "target": "room-living",
     "service": "optimizer", "quantity": "pv", "kind": "site",
 }  # fmt: skip
 """What stands for a placeholder of a subject where the payload does not say it."""

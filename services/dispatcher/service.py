@@ -19,6 +19,7 @@ from contracts.events.measurement import EvSampled
 from contracts.events.plan import PlanComputed
 from contracts.events.safety import ModeChanged
 from contracts.planning import Plan
+from contracts.wishes import Load
 from services.dispatcher.core import overrides as wishes
 from services.dispatcher.core import schedule
 
@@ -65,6 +66,8 @@ class DispatcherState(State):
     carry_cycles: dict[str, float] = {}
     carry_wh: dict[str, float] = {}
     plugged: dict[str, bool] = {}
+    under_way: dict[str, datetime] = {}
+    """Planned end of programmes that must not be interrupted, by load."""
     safety_mode: str = "safe"
     over: list[tuple[Held, override.EndReason]] = []
     """Overrides that ended with this event."""
@@ -87,7 +90,7 @@ class Dispatcher(Service[DispatcherState]):
             state.plan_correlation, state.plan_trace = event.correlation, event.traceparent
         elif isinstance(data, ModeChanged):
             state.safety_mode = data.after
-            state.sent = {}
+            state.sent, state.under_way = {}, {}
         elif isinstance(data, EvSampled):
             state.plugged[data.ev] = bool(data.plugged)
         elif isinstance(data, override.Requested):
@@ -107,6 +110,7 @@ class Dispatcher(Service[DispatcherState]):
             self._retry(state, data.device)
         elif isinstance(data, command.Rejected | command.Expired):
             state.sent.pop(data.device, None)
+            state.under_way.pop(data.device.removeprefix("load-"), None)
 
     def decide(self, state: DispatcherState, event: Event) -> Iterable[Decision]:
         data = event.data
@@ -179,7 +183,8 @@ class Dispatcher(Service[DispatcherState]):
         """Overrides that name a device act at once; the others bend the next plan."""
         who = f"{held.actor} asked for it until {held.until:%Y-%m-%d %H:%M} UTC"
         if held.quantity == "relay":
-            return [schedule.Wish(held.target, "relay", int(held.value), who)]
+            kind = "load" if held.target.startswith("load-") else "relay"
+            return [schedule.Wish(held.target, kind, int(held.value), who)]
         if held.quantity == "power_w":
             return [schedule.Wish(held.target, "battery", round(held.value), who)]
         if held.quantity == "current_a":
@@ -235,7 +240,24 @@ class Dispatcher(Service[DispatcherState]):
             )
             reason = f"charge at {current / 1000:.1f} A" if current else "wait for cheaper energy"
             result.append(schedule.Wish(f"ev-{ev.id}", "ev", current, reason))
+        for load in site.loads:
+            result += self._waiting(state, load, plan, step, mark)
         return result
+
+    @staticmethod
+    def _waiting(
+        state: DispatcherState, load: Load, plan: Plan, step: int, mark: datetime
+    ) -> list[schedule.Wish]:
+        assert state.site is not None
+        device, under_way = f"load-{load.id}", state.under_way.get(load.id)
+        wish = schedule.load_wish(load, plan, step, mark, state.site, under_way)
+        if wish is not None:
+            if wish.until is not None:
+                state.under_way[load.id] = wish.until
+            return [schedule.Wish(device, "load", int(wish.on), wish.reason)]
+        if load.interruptible and _to_be_lifted(state.sent.get(device), 0):
+            return [schedule.Wish(device, "load", 0, "it has had its time")]
+        return []
 
     def _propose(
         self, state: DispatcherState, wish: schedule.Wish, origin: command.Origin, cause: str
@@ -287,7 +309,7 @@ class Dispatcher(Service[DispatcherState]):
 
 
 def _to_be_lifted(sent: Sent | None, own: int) -> bool:
-    """Whether a limit that we set still stands: then it is put back once, not renewed for ever."""
+    """Whether what we set still stands: then it is put back once, not renewed for ever."""
     return sent is not None and (sent.value != own or sent.status == "failed")
 
 

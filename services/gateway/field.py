@@ -18,6 +18,7 @@ from contracts.site import SiteConfig
 from services.gateway.core.readings import (
     EvReading,
     HouseReading,
+    LoadReading,
     LocalChange,
     RoomReading,
     Sweep,
@@ -98,10 +99,12 @@ class HouseField:
         at = self.addresses
         self.loxone = LoxoneMiniserver(
             site.site, [room.id for room in site.rooms], *at.mqtt,
+            loads=[load.id for load in site.loads],
             username="gateway" if self.mqtt_password else None, password=self.mqtt_password,
         )  # fmt: skip
         self._devices = [self.loxone]
         self._actuators = {f"relay-{room.id}": self.loxone.relay(room.id) for room in site.rooms}
+        self._actuators |= {f"load-{load.id}": self.loxone.load(load.id) for load in site.loads}
         self.inverter: GrowattInverter | None = None
         if site.battery is not None:
             battery = site.battery
@@ -163,8 +166,13 @@ class HouseField:
             for room, seen in (home.rooms if home is not None else {}).items()
         }
         missing += [f"room-{room}" for room, seen in rooms.items() if seen.temperature_c is None]
+        loads = {
+            load: LoadReading(seen.relay_on, seen.power_w) if fresh else LoadReading()
+            for load, seen in (home.loads if home is not None else {}).items()
+        }
+        missing += [f"load-{load}" for load, supply in loads.items() if supply.on is None]
         changes = tuple(
-            LocalChange(f"relay-{change.room}", "relay", float(change.relay_on))
+            LocalChange(change.device, "relay", float(change.relay_on))
             for change in self.loxone.take_local_changes()
         )
         evs = {
@@ -181,6 +189,7 @@ class HouseField:
             wind_m_s=home.wind_m_s if home is not None and fresh else None,
             house=inverter,
             evs=evs,
+            loads=loads,
             local_changes=changes,
             missing=tuple(sorted(set(missing))),
         )

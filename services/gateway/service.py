@@ -1,7 +1,7 @@
 """The gateway: the only service that touches devices.
 
-On a tick it reads everything and appends decision-grade samples (every five minutes, relays and
-plugs on change), checks what it commanded, and fetches weather and prices when due. On a verdict
+On a tick it reads everything and appends decision-grade samples (every five minutes, relays,
+loads and plugs on change), checks what it commanded, and fetches weather and prices when due. On a verdict
 of the safety service it acts, after its own check of signature, expiry and order.
 """
 
@@ -63,6 +63,7 @@ class Gateway(Service[GatewayState]):
         self.field, self.verifier = field, verifier
         self._relays: dict[str, bool | None] = {}
         self._plugs: dict[str, bool | None] = {}
+        self._loads: dict[str, bool | None] = {}
         self._prices: PricesPublished | None = None
         self._fetched = False
         self._open_for = ""
@@ -207,6 +208,13 @@ class Gateway(Service[GatewayState]):
                     session_wh=car.session_wh, target_wh=car.target_wh, departure=car.departure,
                 )  # fmt: skip
                 found.append(Decision("measurement.ev.sampled", f"ev-{ev}", plug))
+        for load, supply in sorted(sweep.loads.items()):
+            if full or self._loads.get(load) != supply.on:
+                self._loads[load] = supply.on
+                seen_load = measurement.LoadSampled(
+                    load=load, time=now, on=supply.on, power_w=supply.power_w
+                )
+                found.append(Decision("measurement.load.sampled", f"load-{load}", seen_load))
         if not full:
             return found
         outdoor = measurement.OutdoorSampled(

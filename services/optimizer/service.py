@@ -11,7 +11,7 @@ from contracts import grid
 from contracts.envelope import Event
 from contracts.events.clock import Ticked
 from contracts.events.forecast import ForecastIssued
-from contracts.events.measurement import EvSampled, HouseSampled, RoomSampled
+from contracts.events.measurement import EvSampled, HouseSampled, LoadSampled, RoomSampled
 from contracts.events.override import Ended, Granted
 from contracts.events.plan import LadderDescended, PlanComputed, PlanInputs
 from contracts.events.price import PricesPublished
@@ -22,6 +22,7 @@ from services.optimizer.core.chances import chances_below
 from services.optimizer.core.changes import inputs_of, with_churn
 from services.optimizer.core.planner import WarmStart, plan
 from services.optimizer.core.problem import Knowledge, build
+from services.optimizer.core.waiting_loads import see_load
 
 LATE_FORECAST_S = 120
 SOC_DEVIATION = 0.10
@@ -78,6 +79,9 @@ class Optimizer(Service[OptimizerState]):
             state.events[f"forecast-{data.quantity}"] = event.id
         elif isinstance(data, RoomSampled):
             house.see_room(state.watch, data)
+        elif isinstance(data, LoadSampled):
+            if state.site is not None:
+                see_load(state.watch.loads, state.watch.ran_s, data, state.site)
         elif isinstance(data, HouseSampled):
             if data.soc is not None:
                 state.soc = data.soc
@@ -104,8 +108,6 @@ class Optimizer(Service[OptimizerState]):
                 state.wishes["override"] = f"override of {data.target} ended: {data.reason}"
         elif isinstance(data, PlanComputed):
             state.last, state.last_id, state.inputs = data.plan, event.id, data.inputs
-        elif isinstance(data, Ticked):
-            house.see_tick(state.watch, state.last, data.time, data.interval_s)
         _choose(state, event)
 
     def decide(self, state: OptimizerState, event: Event) -> Iterable[Decision]:

@@ -16,7 +16,7 @@ from chassis.service import Decision, Service, State, due
 from contracts.envelope import Event, event_id
 from contracts.events import command
 from contracts.events.clock import Ticked
-from contracts.events.measurement import EvSampled, HouseSampled, RoomSampled
+from contracts.events.measurement import EvSampled, HouseSampled, LoadSampled, RoomSampled
 from contracts.events.safety import ClearRequested, ModeChanged, StopRequested
 from contracts.events.system import ConfigLoaded, Heartbeat, LimitsReported
 from services.safety.core import gate, modes
@@ -74,6 +74,7 @@ class ServiceState(State):
     load_w: float | None = None
     relay_on: dict[str, bool] = {}
     ev_w: dict[str, float] = {}
+    waiting_w: dict[str, float] = {}
     ev_need_wh: dict[str, int] = {}
     disk_free_bytes: int | None = None
     stop: bool = False
@@ -99,7 +100,7 @@ class Safety(Service[ServiceState]):
         if isinstance(data, ConfigLoaded):
             if data.safety is not None:
                 state.limits = Limits.from_dict(data.safety)
-        elif isinstance(data, RoomSampled | HouseSampled | EvSampled):
+        elif isinstance(data, RoomSampled | HouseSampled | EvSampled | LoadSampled):
             _measure(state, data)
         elif isinstance(data, Heartbeat):
             if data.service == event.source:
@@ -226,7 +227,9 @@ class Safety(Service[ServiceState]):
         )  # fmt: skip
 
 
-def _measure(state: ServiceState, data: RoomSampled | HouseSampled | EvSampled) -> None:
+def _measure(
+    state: ServiceState, data: RoomSampled | HouseSampled | EvSampled | LoadSampled
+) -> None:
     """Fold a measurement; what is None is not folded and grows old by itself."""
     at, core = _s(data.time), state.core
     if isinstance(data, RoomSampled):
@@ -239,6 +242,11 @@ def _measure(state: ServiceState, data: RoomSampled | HouseSampled | EvSampled) 
                 core = with_relay_seen(
                     core, state.limits, f"relay-{data.room}", int(data.relay_on), at
                 )
+    elif isinstance(data, LoadSampled):
+        if data.on is not None and state.limits is not None:
+            device = f"load-{data.load}"
+            core = with_relay_seen(core, state.limits, device, int(data.on), at)
+        state.waiting_w[data.load] = _waiting_w(state, data)
     elif isinstance(data, EvSampled):
         device = f"ev-{data.ev}"
         if data.power_w is not None:
@@ -253,9 +261,27 @@ def _measure(state: ServiceState, data: RoomSampled | HouseSampled | EvSampled) 
             core = with_reading(core, PV_POWER, "", round(data.pv_w), at)
         if data.load_w is not None and state.site is not None:
             heating = sum(r.heater_w for r in state.site.rooms if state.relay_on.get(r.id))
-            base = data.load_w - heating - sum(state.ev_w.values())
+            others = sum(state.ev_w.values()) + sum(state.waiting_w.values())
+            base = data.load_w - heating - others
             core = with_reading(core, BASE_LOAD, "", round(base), at)
     state.core = core
+
+
+def _waiting_w(state: ServiceState, data: LoadSampled) -> float:
+    """What of the house's load is certain to be this one, W: as metered, else the least it draws.
+
+    The gate reckons with all that a load may draw, beside the base load: what is not taken out of
+    that counts twice, which is the safe side.
+    """
+    if not data.on:
+        return 0.0
+    if data.power_w is not None:
+        return data.power_w
+    loads = () if state.site is None else state.site.loads
+    return min(
+        (part.power_w for load in loads if load.id == data.load for part in load.segments),
+        default=0.0,
+    )
 
 
 def _covers(state: ServiceState) -> bool:

@@ -27,6 +27,7 @@ def names_of(site: SiteConfig) -> dict[str, list[str]]:
     return {
         "room": [room.id for room in site.rooms],
         "ev": [ev.id for ev in site.evs],
+        "load": [load.id for load in site.loads],
         "device": devices,
         "target": ["house", *rooms, *devices],
         "service": list(SERVICES),

@@ -137,7 +137,7 @@ class TestHeaders:
         assert headers["ce-type"] == "command.approved"
         assert headers["ce-source"] == "pems/home/safety"
         assert headers["ce-subject"] == "relay-living"
-        assert headers["ce-dataschema"] == "urn:pems:event:command.approved:v1"
+        assert headers["ce-dataschema"] == "urn:pems:event:command.approved:v2"
         assert headers["ce-time"] == "2026-01-15T11:00:00Z"
         assert headers["ce-expirytime"] == "2026-01-15T11:02:00Z"
         assert json.loads(body)["device"] == "relay-living"

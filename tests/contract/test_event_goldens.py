@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -76,9 +77,28 @@ def test_nothing_is_stale(capsys: pytest.CaptureFixture[str]) -> None:
     assert command.main(["--check"]) == 0, capsys.readouterr().out
 
 
+def with_past(root: Path) -> Path:
+    """A root that holds what logs still hold: the golden files of older versions."""
+    folder = root / "contracts" / "golden"
+    folder.mkdir(parents=True)
+    for row, version in VERSIONS:
+        if version < row.version:
+            for path in (golden.example_path, golden.schema_path):
+                shutil.copy(path(row, FOLDER, version), folder)
+    return root
+
+
+def test_a_lost_golden_file_of_the_past_is_not_made_anew(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command.main([], root=tmp_path) == 1
+    assert "command.proposed v1: command.proposed.v1.json is gone; restore it" in capsys.readouterr().err
+
+
 def test_check_names_what_is_stale_and_generation_mends_it(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    with_past(tmp_path)
     assert command.main(["--check"], root=tmp_path) == 1
     said = capsys.readouterr().out
     assert "docs/events.md" in said
@@ -90,7 +110,7 @@ def test_check_names_what_is_stale_and_generation_mends_it(
 def test_a_changed_event_fails_the_command_and_nothing_hides_it(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    command.main([], root=tmp_path)
+    command.main([], root=with_past(tmp_path))
     path = tmp_path / "contracts" / "golden" / "price.published.v1.schema.json"
     schema = load(path)
     schema["properties"]["currency"] = {"type": "string"}

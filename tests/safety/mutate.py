@@ -63,8 +63,8 @@ ALLOWED: dict[str, str] = {
     "limit=limit, allowed=limit, ok=case.asked <= limit) -> return Evidence("
     "rule='export-maximum', value=case.proposal.value, limit=limit, allowed=limit, "
     "ok=case.asked < limit)": "the maximum itself is inactive and is answered before any rule",
-    "gate._least_useful: return 1 if isinstance(device, BatteryLimits | RelayLimits) else 0 -> "
-    "return 1 if isinstance(device, BatteryLimits | RelayLimits) else -1": (
+    "gate._least_useful: return 1 if isinstance(device, BatteryLimits | SwitchLimits) else 0 -> "
+    "return 1 if isinstance(device, BatteryLimits | SwitchLimits) else -1": (
         "an export limit below 0 is refused by export-range, so 0 and -1 bar nothing alike"
     ),
 }

@@ -1,4 +1,4 @@
-"""A small house for the safety tests: three rooms, a battery, a car, an export limit."""
+"""A small house for the safety tests: three rooms, a battery, a car, an export limit, a load."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from services.safety.core.limits import (
     EvLimits,
     ExportLimits,
     Limits,
+    LoadLimits,
     RelayLimits,
 )
 from services.safety.core.rules import Proposal
@@ -49,10 +50,19 @@ LIMITS = Limits(
         ),
         EvLimits(device="ev-car", normal_current_ma=10_000, maximum_current_ma=16_000),
         ExportLimits(device="export", maximum_export_w=9_000, safe_export_w=3_000),
+        LoadLimits(device="load-boiler", power_w=1_200),
     ),
 )
 SERVICES = ("dispatcher", "gateway", "optimizer", "thermal")
-INACTIVE = {"relay-a": 0, "relay-b": 0, "relay-c": 0, "battery": 0, "ev-car": 0, "export": 9_000}
+INACTIVE = {
+    "relay-a": 0,
+    "relay-b": 0,
+    "relay-c": 0,
+    "battery": 0,
+    "ev-car": 0,
+    "export": 9_000,
+    "load-boiler": 0,
+}
 ACTIVE = {
     "relay-a": 1,
     "relay-b": 1,
@@ -60,6 +70,7 @@ ACTIVE = {
     "battery": 1_000,
     "ev-car": 6_000,
     "export": 5_000,
+    "load-boiler": 1,
 }
 
 

@@ -37,7 +37,7 @@ def consumption_w(
         value = lease.value if lease and lease.until_s > now_s else 0
         wild = f"mismatch:{name}" in state.latches
         limit: Any = device
-        if device.kind == "relay":
+        if device.kind in ("relay", "load"):
             seen_on = name in state.relays and state.relays[name].value == 1
             total += limit.power_w * max(value, int(seen_on), int(wild))
         elif device.kind == "battery":
@@ -47,6 +47,15 @@ def consumption_w(
             current_ma = limit.maximum_current_ma if wild else value
             total += max(measured, car_w(limit, current_ma))
     return total + plus_w
+
+
+def granted_w(device: Any, value: int) -> float:
+    """What a device may draw from the grid by a grant, W."""
+    if device.kind in ("relay", "load"):
+        return float(device.power_w * value)
+    if device.kind == "ev":
+        return car_w(device, value)
+    return max(value, 0) if device.kind == "battery" else 0
 
 
 def car_w(limit: Any, current_ma: int) -> float:
@@ -90,15 +99,26 @@ def wrongs(
     lease = state.leases.get(verdict.device)
     if lease and proposal.sequence < lease.sequence:
         found.append("older than what is in force")
-    checks = {"relay": _relay, "battery": _battery, "ev": _ev, "inverter-export": _export}
+    checks = {
+        "relay": _relay,
+        "load": _switch,
+        "battery": _battery,
+        "ev": _ev,
+        "inverter-export": _export,
+    }
     return found + checks[device.kind](verdict, device, state, limits, now_s)
 
 
 def _relay(v: Verdict, device: Any, state: SafetyState, limits: Limits, now_s: int) -> list[str]:
-    found = [] if v.value == 1 else ["no relay value"]
+    found = _switch(v, device, state, limits, now_s)
     milli_c = believed(state, limits, f"room_temperature_milli_c:{device.room}", now_s)
     if milli_c is None or milli_c >= device.room_maximum_milli_c:
         found.append("heats a hot or unknown room")
+    return found
+
+
+def _switch(v: Verdict, device: Any, state: SafetyState, limits: Limits, now_s: int) -> list[str]:
+    found = [] if v.value == 1 else ["neither on nor off"]
     relay = state.relays.get(v.device)
     if relay and relay.value == 0:
         if now_s < relay.changed_s + device.minimum_off_s:

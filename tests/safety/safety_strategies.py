@@ -20,24 +20,26 @@ from services.safety.core.limits import (
     EvLimits,
     ExportLimits,
     Limits,
+    LoadLimits,
     RelayLimits,
 )
 from services.safety.core.rules import Proposal
 from services.safety.core.state import Lease, Reading, Relay, SafetyState, key
 
-DEVICES = ("relay-a", "relay-b", "battery", "ev-car", "export")
+DEVICES = ("relay-a", "relay-b", "battery", "ev-car", "export", "load-boiler")
 KIND = {
     "relay-a": "relay",
     "relay-b": "relay",
     "battery": "battery",
     "ev-car": "ev",
     "export": "inverter-export",
+    "load-boiler": "load",
 }
 
 
 @st.composite
 def tables(draw: st.DrawFn) -> Limits:
-    """A table with two relays, a battery, a car and an export limit."""
+    """A table with two relays, a battery, a car, an export limit and a load."""
     number = lambda low, high: draw(st.integers(low, high))  # noqa: E731
     floor = number(0, 400)
     normal = number(6_000, 20_000)
@@ -74,6 +76,12 @@ def tables(draw: st.DrawFn) -> Limits:
                 voltage_v=number(200, 250),
             ),
             ExportLimits(device="export", maximum_export_w=export, safe_export_w=number(0, export)),
+            LoadLimits(
+                device="load-boiler",
+                power_w=number(1, 4_000),
+                minimum_off_s=number(0, 900),
+                maximum_switches_per_hour=number(1, 4),
+            ),
         ),
     )
 
@@ -110,8 +118,10 @@ VALUES = {
     "battery": st.integers(-9_000, 9_000),
     "ev-car": st.integers(6_000, 33_000) | st.just(0),
     "export": st.integers(0, 11_000),
+    "load-boiler": st.integers(0, 1),
 }
-ACTIVE = {**VALUES, "relay-a": st.just(1), "relay-b": st.just(1)}
+SWITCHES = ("relay-a", "relay-b", "load-boiler")
+ACTIVE = {**VALUES, **{name: st.just(1) for name in SWITCHES}}
 AT = st.integers(NOW - 4_000, NOW)
 RELAYS = st.builds(
     Relay,
@@ -142,7 +152,7 @@ def states(draw: st.DrawFn) -> SafetyState:
         latches=tuple(sorted(latches)) if draw(st.integers(0, 4)) == 0 else (),
         readings=readings,
         leases=leases,
-        relays=draw(st.fixed_dictionaries({}, optional={"relay-a": RELAYS, "relay-b": RELAYS})),
+        relays=draw(st.fixed_dictionaries({}, optional=dict.fromkeys(SWITCHES, RELAYS))),
     )
 
 

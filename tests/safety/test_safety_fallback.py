@@ -72,6 +72,21 @@ def test_running_relay_is_not_withdrawn_for_wear():
     assert back(state) == []
 
 
+def test_overload_sheds_loads_that_may_wait_after_the_battery_and_before_heat():
+    state = leased(leased(healthy(), "battery", 2_000), "relay-a", 1)
+    state = leased(state, "load-boiler", 1)
+    rising = {
+        5_800: [],
+        5_801: [("battery", 1_999)],
+        7_800: [("battery", 0)],
+        7_801: [("battery", 0), ("load-boiler", 0)],
+        9_000: [("battery", 0), ("load-boiler", 0)],
+        9_001: [("battery", 0), ("load-boiler", 0), ("relay-a", 0)],
+    }
+    for base_w, expected in rising.items():
+        assert back(reads(state, BASE_LOAD, base_w)) == expected, base_w
+
+
 def test_overload_sheds_the_car_then_the_battery_then_heat():
     state = leased(leased(healthy(), "ev-car", 10_000), "battery", 2_000)
     state = leased(leased(state, "relay-a", 1), "relay-b", 1)
@@ -181,7 +196,7 @@ def test_normal_needs_no_fallback():
 
 
 def test_safe_sets_every_safe_value_even_when_blind():
-    expected = [("battery", 0), ("ev-car", 0), ("export", 3_000), *OFF]
+    expected = [("battery", 0), ("ev-car", 0), ("export", 3_000), ("load-boiler", 0), *OFF]
     assert run(healthy("safe")) == expected
     assert run(healthy("safe", readings={})) == expected
     cold = replace(cool(1_000, 1_000, 1_000), mode="safe")
@@ -377,4 +392,10 @@ def test_same_state_same_proposals():
     state = cool(16_000, 15_000, 17_000)
     turned = replace(state, readings=dict(reversed(list(state.readings.items()))))
     assert fallback(state, LIMITS, NOW, 1) == fallback(turned, LIMITS, NOW, 1)
-    assert set(dict(run(state))) == set(INACTIVE)
+    assert set(dict(run(state))) == set(INACTIVE) - {"load-boiler"}
+
+
+@pytest.mark.parametrize("value", [0, 1])
+def test_a_load_that_may_wait_is_left_to_its_own_timer(value):
+    state = leased(cool(20_000, 20_000, 20_000), "load-boiler", value, until_s=NOW + 100)
+    assert "load-boiler" not in dict(run(state))

@@ -15,11 +15,13 @@ from services.safety.core.limits import (
     ExportLimits,
     HeartbeatLimits,
     Limits,
+    LoadLimits,
     ReadingLimits,
     RelayLimits,
 )
 
 RELAY = {"device": "relay-a", "room": "a", "power_w": 1_000}
+LOAD = {"device": "load-boiler", "power_w": 1_000}
 BATTERY = {
     "device": "battery",
     "capacity_wh": 1,
@@ -56,6 +58,13 @@ HOUSE = {
         (RelayLimits, RELAY, {"hysteresis_milli_c": 0}, "hysteresis_milli_c"),
         (RelayLimits, RELAY, {"setpoint_milli_c": 25_699}, None),
         (RelayLimits, RELAY, {"setpoint_milli_c": 25_700}, "setpoint_milli_c"),
+        (LoadLimits, LOAD, {}, None),
+        (LoadLimits, LOAD, {"device": ""}, "needs a name"),
+        (LoadLimits, LOAD, {"power_w": 0}, "power_w"),
+        (LoadLimits, LOAD, {"maximum_lease_s": 0}, "maximum_lease_s"),
+        (LoadLimits, LOAD, {"minimum_off_s": -1}, "minimum_off_s"),
+        (LoadLimits, LOAD, {"minimum_off_s": 0}, None),
+        (LoadLimits, LOAD, {"maximum_switches_per_hour": 0}, "maximum_switches_per_hour"),
         (BatteryLimits, BATTERY, {}, None),
         (BatteryLimits, BATTERY, {"device": ""}, "needs a name"),
         (BatteryLimits, BATTERY, {"capacity_wh": 0}, "capacity_wh"),
@@ -140,6 +149,7 @@ def test_limits_that_make_no_sense_are_refused(record, base, changes, field):
     ("record", "base"),
     [
         (RelayLimits, RELAY),
+        (LoadLimits, LOAD),
         (BatteryLimits, BATTERY),
         (EvLimits, EV),
         (ExportLimits, EXPORT),
@@ -200,6 +210,7 @@ def test_limits_survive_json():
         "battery",
         "ev",
         "inverter-export",
+        "load",
     ]
 
 
@@ -211,6 +222,7 @@ def test_devices_are_found_by_name_and_kind():
         "battery",
         "ev-car",
         "export",
+        "load-boiler",
         "relay-a",
         "relay-b",
         "relay-c",
@@ -225,6 +237,7 @@ def test_inactive_and_safe_values():
         "battery": (0, 0),
         "ev-car": (0, 0),
         "export": (9_000, 3_000),
+        "load-boiler": (0, 0),
     }
 
 
@@ -258,7 +271,7 @@ def documented() -> dict[str, str]:
 
 def test_defaults_are_what_the_manual_says():
     found = {}
-    for record in (RelayLimits, BatteryLimits, EvLimits, ExportLimits, Limits):
+    for record in (RelayLimits, LoadLimits, BatteryLimits, EvLimits, ExportLimits, Limits):
         name = "house" if record is Limits else record.kind
         for field in fields(record):
             if isinstance(field.default, int):

@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from contracts.events.command import Proposed
+from contracts.events.command import Proposed, Rejected
 from contracts.events.override import Requested
+from contracts.events.safety import ModeChanged
 from contracts.site import SiteConfig
 from services.dispatcher.core import overrides, schedule
 from services.dispatcher.service import Dispatcher, DispatcherState
@@ -160,10 +161,109 @@ def proposals(
     return found
 
 
+def with_loads(site: SiteConfig) -> SiteConfig:
+    """The house with a boiler from 00:30 to 04:00 UTC and a dishwasher that starts at the same time."""
+    loads = [
+        {"id": "boiler", "earliest": "01:30", "deadline": "05:00", "interruptible": True,
+         "segments": [{"minutes": 60, "power_w": 2_000.0}]},
+        {"id": "wash", "earliest": "01:30", "deadline": "05:00",
+         "segments": [{"minutes": 30, "power_w": 2_000.0}, {"minutes": 15, "power_w": 200.0}]},
+    ]  # fmt: skip
+    return SiteConfig.model_validate({**site.model_dump(mode="json"), "loads": loads})
+
+
+def laundry(site: SiteConfig, **power_w: list[float]) -> DispatcherState:
+    """Quarter hours from midnight UTC on in which loads are planned to draw so much."""
+    steps = max(len(series) for series in power_w.values())
+    plan = SimpleNamespace(
+        start=START, step_s=(900,) * max(steps, 40), rooms=(), evs=(), battery_charge_w=(),
+        deferrable_loads=tuple(
+            SimpleNamespace(name=f"{name} 2026-01-12", power_w=(*series, *([0.0] * 40)))
+            for name, series in power_w.items()
+        ),
+    )
+    state = DispatcherState(site=with_loads(site), safety_mode="normal")
+    state.plan = plan  # type: ignore[assignment]
+    return state
+
+
+def supplies(state: DispatcherState, minutes: range, device: str) -> dict[int, tuple[int, str]]:
+    """By minute, what was proposed for a load."""
+    found, service = {}, Dispatcher()
+    for minute in minutes:
+        clock = tick(minute)
+        state.now, state.tick = clock.time, clock.id
+        service.fold(state, clock)
+        for name, payload, _ in state.outbox:
+            proposed = Proposed.model_validate_json(payload)
+            assert proposed.kind == "load"
+            if name == device:
+                found[minute] = (proposed.value, proposed.reason)
+    return found
+
+
+def test_a_load_is_held_off_before_its_window_opens_and_run_in_its_steps(site: SiteConfig) -> None:
+    state = laundry(site, boiler=[0, 0, 0, 2_000, 0, 2_000, 0])
+    found = supplies(state, range(125), "load-boiler")
+    assert [(minute, value) for minute, (value, _) in found.items()] == [
+        (26, 0), (41, 0), (46, 1), (61, 0), (76, 1), (91, 0), (106, 0), (121, 0),
+    ]  # fmt: skip
+    assert found[26][1] == "it waits for cheaper energy, to be done by 05:00"
+
+
+def test_a_load_that_has_had_its_time_is_switched_off_once(site: SiteConfig) -> None:
+    state = laundry(site, boiler=[0, 0, 0, 2_000, 2_000])
+    assert supplies(state, range(62), "load-boiler")[46][0] == 1
+    assert state.plan is not None
+    state.plan.deferrable_loads = ()  # type: ignore[misc]
+    found = supplies(state, range(62, 125), "load-boiler")
+    assert found == {66: (0, "it has had its time")}
+
+
+def test_a_programme_keeps_its_supply_to_its_planned_end(site: SiteConfig) -> None:
+    state = laundry(site, wash=[0, 0, 0, 2_000, 2_000, 200, 0])
+    assert supplies(state, range(50), "load-wash")[46][0] == 1
+    assert state.plan is not None
+    state.plan.deferrable_loads = ()  # type: ignore[misc]  # the next plan counts it as running
+    found = supplies(state, range(50, 130), "load-wash")
+    assert [(minute, value) for minute, (value, _) in found.items()] == [(61, 1), (76, 1)]
+    assert found[61][1] == "its programme runs until 02:30"
+
+
+@pytest.mark.parametrize("event", ["refused", "mode"])
+def test_a_programme_that_did_not_start_follows_the_next_plan(site: SiteConfig, event: str) -> None:
+    state = laundry(site, wash=[0, 0, 0, 2_000, 2_000, 200, 0])
+    supplies(state, range(50), "load-wash")
+    said: dict[str, Any] = {
+        "refused": ("command.rejected", "load-wash", Rejected(
+            proposal="p", device="load-wash", kind="load", asked=1, rule="fuse", reason="full", mode="normal",
+        )),
+        "mode": ("safety.mode-changed", "house", ModeChanged(
+            time=START, before="degraded", after="normal", reasons=(), latched=False)),
+    }  # fmt: skip
+    Dispatcher().fold(state, make_event(*said[event], "safety"))
+    assert state.plan is not None
+    later = SimpleNamespace(name="wash 2026-01-12", power_w=[0.0] * 8 + [2_000.0] * 3 + [0.0] * 40)
+    state.plan.deferrable_loads = (later,)  # type: ignore[misc]
+    found = supplies(state, range(50, 125), "load-wash")
+    assert [(minute, value) for minute, (value, _) in found.items() if value] == [(121, 1)]
+
+
+def test_nobody_but_people_switches_a_load_outside_its_windows(site: SiteConfig) -> None:
+    state = laundry(site, wash=[0, 0, 2_000, 2_000, 200])
+    assert supplies(state, range(20), "load-wash") == {}
+    request = wish(target="load-wash", quantity="relay", value=1.0)
+    assert ask(Dispatcher(), state, request, "a") == ["override.granted", "command.proposed"]
+    assert [Proposed.model_validate_json(payload).kind for _, payload, _ in state.outbox] == ["load"]
+    other = wish(target="load-sauna", quantity="relay", value=1.0)
+    assert "load-boiler, load-wash" in str(overrides.problem(other, NOW, with_loads(site)))
+
+
 def sunny(site: SiteConfig, *sell: float) -> DispatcherState:
     """Quarter hours in which a kWh fed in brings so much, and nothing else is planned."""
     steps = SimpleNamespace(
-        start=START, step_s=(900,) * len(sell), rooms=(), evs=(), battery_charge_w=()
+        start=START, step_s=(900,) * len(sell), rooms=(), evs=(), battery_charge_w=(),
+        deferrable_loads=(),
     )
     state = DispatcherState(site=site, safety_mode="normal", sell_eur_per_kwh=sell)
     state.plan = steps  # type: ignore[assignment]

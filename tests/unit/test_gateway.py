@@ -7,8 +7,12 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from chassis.signing import Signer, Verifier, new_seed
+from contracts.events.clock import Ticked
 from contracts.events.command import Approved
+from contracts.events.measurement import LoadSampled
 from services.gateway.core.admit import matches, refusal
+from services.gateway.core.readings import LoadReading, Sweep
+from services.gateway.service import Gateway
 
 NOW = datetime(2026, 1, 12, 18, 2, tzinfo=UTC)
 SUBJECT = "pems.home.command.battery.approved"
@@ -58,6 +62,30 @@ def test_expired_stale_or_foreign_verdicts_do_not_pass() -> None:
     assert "no device" not in str(judge(SIGNER.sign(SUBJECT, verdict())))
     foreign = SIGNER.sign(subject, verdict(device="sauna"))
     assert "not a device of this house" in str(judge(foreign, subject=subject))
+
+
+def test_a_load_is_sampled_every_five_minutes_and_when_it_switches() -> None:
+    gateway = Gateway(Disk(), VERIFIER)  # type: ignore[arg-type]
+    found = []
+    for minute, on in ((0, False), (1, False), (2, True), (3, True), (4, None), (5, None)):
+        sweep = Sweep(loads={"boiler": LoadReading(on, None if on is None else 2_000.0 * on)})
+        clock = Ticked(time=NOW - timedelta(minutes=2 - minute), interval_s=60, number=minute)
+        gateway._relays = {"living": True}
+        found += [
+            (minute, sample.data.on, sample.data.power_w)
+            for sample in gateway._samples(sweep, clock)
+            if isinstance(sample.data, LoadSampled)
+        ]
+    assert found == [
+        (0, False, 0.0), (2, True, 2_000.0), (4, None, None), (5, None, None),
+    ]  # fmt: skip
+
+
+class Disk:
+    """The only thing of the field that samples ask for."""
+
+    def free_bytes(self) -> tuple[int, int]:
+        return 10**12, 0
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from contracts.envelope import Event
-from contracts.events.measurement import HouseSampled
+from contracts.events.measurement import BaselineSampled, HouseSampled
 from contracts.events.price import PricesPublished
 from contracts.events.system import ConfigLoaded
 from contracts.events.thermal import AccuracyScored, AirScores
@@ -77,6 +77,32 @@ def test_bands_held_are_counted_over_days_and_absent_without_scores() -> None:
     console = Console(width=120, file=StringIO())
     console.print(render(account_of([])))
     assert "bands held" not in console.file.getvalue()
+
+
+def stores(minute: int, **loads_wh: float | None) -> Event:
+    at = START + timedelta(minutes=minute)
+    zero = dict.fromkeys(
+        ("export_wh", "pv_wh", "load_wh", "battery_discharge_wh", "soc", "comfort_deficit_kh", "ev_wh",
+         "battery_stored_wh", "heat_stored_wh", "house_comfort_deficit_kh", "house_ev_wh",
+         "house_battery_stored_wh", "house_heat_stored_wh"), 0.0,
+    )  # fmt: skip
+    data = BaselineSampled(time=at, import_wh=100.0 * minute, **zero, **loads_wh)
+    return make_event("baseline.sampled", "house", data, "twin", key=str(minute))
+
+
+def test_a_load_that_still_waits_is_no_saving() -> None:
+    early = stores(0, loads_wh=1_000.0, house_loads_wh=0.0)
+    late = stores(30, loads_wh=6_000.0, house_loads_wh=2_000.0)
+    account = account_of([early, late])
+    assert account.figures()["behind_loads_kwh"] == pytest.approx(3.0)
+    grown = account_of([stores(-15), early, late])  # a log that is older than loads are
+    assert grown.figures()["behind_loads_kwh"] == pytest.approx(3.0)
+    old = account_of([stores(0), stores(30)])
+    assert "behind_loads_kwh" not in old.figures()
+    for one, said in ((account, True), (old, False)):
+        console = Console(width=120, file=StringIO())
+        console.print(render(one))
+        assert ("loads +3.0" in console.file.getvalue()) is said
 
 
 def rows(first: int, last: int) -> list[archive.Row]:

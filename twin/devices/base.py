@@ -24,6 +24,15 @@ class RoomState(Protocol):
     def relay_on(self) -> bool: ...
 
 
+class LoadState(Protocol):
+    """One load that may wait, of an observation."""
+
+    @property
+    def relay_on(self) -> bool: ...
+    @property
+    def power_w(self) -> float: ...
+
+
 class EvState(Protocol):
     """One charger of an observation."""
 
@@ -77,6 +86,8 @@ class Observation(Protocol):
     def battery_discharge_wh(self) -> float: ...
     @property
     def evs(self) -> Mapping[str, EvState]: ...
+    @property
+    def loads(self) -> Mapping[str, LoadState]: ...
 
 
 def known(value: float | None) -> float | None:

@@ -1,7 +1,8 @@
-"""A Loxone Miniserver: publishes states and its clock, obeys relay commands with leases.
+"""A Loxone Miniserver: publishes states and its clock, obeys commands to relays with leases.
 
-It speaks the topics of ``services/gateway/devices/loxone.py``. Each room's relay is decided by
-the first of: a person at the switch (``press``), the live lease of a command, the thermostat.
+It speaks the topics of ``services/gateway/devices/loxone.py``. Each relay (of a room's heating or
+of a load) is decided by the first of: a person at the switch (``press``), the live lease of a command,
+its own rule (thermostat or timer).
 """
 
 from __future__ import annotations
@@ -39,11 +40,13 @@ class LoxoneTwin:
         host: str,
         port: int,
         *,
+        loads: Iterable[str] = (),
         username: str | None = None,
         password: str | None = None,
     ) -> None:
         self._root = f"loxone/{site}"
-        self._rooms = tuple(rooms)
+        self._rooms = {room: f"relay-{room}" for room in rooms}
+        self._loads = {load: f"load-{load}" for load in loads}
         self._broker = {"hostname": host, "port": port, "username": username, "password": password}
         self._commands: dict[str, Lease] = {}
         self._pressed: dict[str, Lease] = {}
@@ -74,47 +77,63 @@ class LoxoneTwin:
         return await self._report(observation)
 
     async def _report(self, observation: Observation) -> bool:
-        rooms = {}
-        for room, state in observation.rooms.items():
-            lease, origin = self._deciding(room, observation.time)
-            report: dict[str, object] = {
+        rooms = {
+            room: {
                 "temperature_c": known(round(state.temperature_c, 3)),
-                "on": bool(state.relay_on),
-                "origin": origin,
+                **self._relay(f"relay-{room}", state.relay_on, observation.time),
             }
-            if origin == "command" and lease is not None:
-                report["id"] = lease.id
-            rooms[room] = report
+            for room, state in observation.rooms.items()
+        }
+        loads = {
+            load: {
+                "power_w": known(round(state.power_w, 1)),
+                **self._relay(f"load-{load}", state.relay_on, observation.time),
+            }
+            for load, state in observation.loads.items()
+        }
         document = {
             "time": write_time(observation.time),
             "outdoor_c": known(round(observation.outdoor_c, 3)),
             "ghi_w_m2": known(round(observation.ghi_w_m2, 1)),
             "rooms": rooms,
+            "loads": loads,
         }
         sent = await self._send(f"{self._root}/state", json.dumps(document))
         return sent and await self._send(f"{self._root}/clock", write_time(observation.time))
 
+    def _relay(self, device: str, on: bool, at: datetime) -> dict[str, object]:
+        """A relay's part of a report."""
+        lease, origin = self._deciding(device, at)
+        report: dict[str, object] = {"on": bool(on), "origin": origin}
+        if origin == "command" and lease is not None:
+            report["id"] = lease.id
+        return report
+
     def actuation(self, at: datetime) -> dict[str, bool | None]:
         """Relay states wanted from ``at`` on; None leaves a room to its thermostat."""
-        wanted = {}
-        for room in self._rooms:
-            lease, _ = self._deciding(room, at)
-            wanted[room] = None if lease is None else lease.on
-        return wanted
+        return self._wanted(self._rooms, at)
 
-    async def press(self, room: str, on: bool, until: datetime) -> None:
+    def supplies(self, at: datetime) -> dict[str, bool | None]:
+        """The same of loads; None leaves one to its timer."""
+        return self._wanted(self._loads, at)
+
+    def _wanted(self, names: dict[str, str], at: datetime) -> dict[str, bool | None]:
+        leases = {name: self._deciding(device, at)[0] for name, device in names.items()}
+        return {name: None if lease is None else lease.on for name, lease in leases.items()}
+
+    async def press(self, device: str, on: bool, until: datetime) -> None:
         """A person switches a relay at the wall; it holds until ``until`` against any command."""
-        self._pressed[room] = Lease(on, until, None)
-        await self._echo(room, {"on": on, "origin": "local"})
+        self._pressed[device] = Lease(on, until, None)
+        await self._echo(device, {"on": on, "origin": "local"})
 
-    def _deciding(self, room: str, at: datetime) -> tuple[Lease | None, str]:
-        pressed = self._pressed.get(room)
+    def _deciding(self, device: str, at: datetime) -> tuple[Lease | None, str]:
+        pressed = self._pressed.get(device)
         if pressed is not None and at < pressed.until:
             return pressed, "local"
-        command = self._commands.get(room)
+        command = self._commands.get(device)
         if command is not None and at < command.until:
             return command, "command"
-        return None, "thermostat"
+        return None, "timer" if device in self._loads.values() else "thermostat"
 
     async def _run(self) -> None:
         while not cancelled():
@@ -122,6 +141,7 @@ class LoxoneTwin:
                 async with aiomqtt.Client(**self._broker, timeout=TIMEOUT_S) as client:
                     client.pending_calls_threshold = 1_000
                     await client.subscribe(f"{self._root}/room/+/relay/command")
+                    await client.subscribe(f"{self._root}/load/+/command")
                     await client.subscribe(f"{self._root}/request")
                     self._client = client
                     self._up.set()
@@ -138,29 +158,34 @@ class LoxoneTwin:
             if self._last is not None:
                 await self._report(self._last)
             return
-        room = topic.split("/")[3]
+        place, name = topic.split("/")[2:4]
+        device = (self._rooms if place == "room" else self._loads).get(name)
         try:
             command = json.loads(payload)  # type: ignore[arg-type]
             on, command_id = command["on"], command["id"]
             until = datetime.fromisoformat(command["until"]).astimezone(UTC)
-            if room not in self._rooms or not (on is None or isinstance(on, bool)):
+            if device is None or not (on is None or isinstance(on, bool)):
                 raise ValueError(topic)
         except (ValueError, KeyError, TypeError):
             self.refused += 1
             return
         if on is None:
-            self._commands.pop(room, None)
+            self._commands.pop(device, None)
         elif self._now < until:  # a lease that is over already is not taken up
-            self._commands[room] = Lease(on, until, str(command_id))
-        lease, origin = self._deciding(room, self._now)
-        state = None if self._last is None else self._last.rooms.get(room)
-        own = None if state is None else bool(state.relay_on)
+            self._commands[device] = Lease(on, until, str(command_id))
+        lease, origin = self._deciding(device, self._now)
+        own = None
+        if self._last is not None:
+            seen = self._last.rooms.get(name) if place == "room" else self._last.loads.get(name)
+            own = None if seen is None else bool(seen.relay_on)
         await self._echo(
-            room, {"on": own if lease is None else lease.on, "origin": origin, "id": command_id}
+            device, {"on": own if lease is None else lease.on, "origin": origin, "id": command_id}
         )
 
-    async def _echo(self, room: str, report: dict[str, object]) -> None:
-        await self._send(f"{self._root}/room/{room}/relay/state", json.dumps(report))
+    async def _echo(self, device: str, report: dict[str, object]) -> None:
+        kind, name = device.split("-", 1)
+        topic = f"room/{name}/relay/state" if kind == "relay" else f"load/{name}/state"
+        await self._send(f"{self._root}/{topic}", json.dumps(report))
 
     async def _send(self, topic: str, text: str) -> bool:
         if self._client is None:

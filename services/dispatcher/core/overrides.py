@@ -36,8 +36,9 @@ def _target_problem(wish: Requested, site: SiteConfig) -> str | None:
         if not COLDEST_C <= value <= WARMEST_C:
             return f"{value} °C is outside {COLDEST_C} to {WARMEST_C} °C"
     elif wish.quantity == "relay":
-        if target.removeprefix("relay-") not in rooms:
-            return f"no relay {target!r}; known: {', '.join('relay-' + r for r in sorted(rooms))}"
+        known = (*(f"relay-{r}" for r in sorted(rooms)), *(f"load-{load.id}" for load in site.loads))
+        if target not in known:
+            return f"no relay {target!r}; known: {', '.join(known)}"
         if value not in (0, 1):
             return f"a relay is 0 or 1, not {value}"
     elif wish.quantity == "power_w":

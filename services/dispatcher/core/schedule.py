@@ -9,12 +9,14 @@ true load within a second, no plan can.
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import accumulate
 
 from contracts.planning import Plan
 from contracts.site import Ev, SiteConfig
+from contracts.wishes import Load
 
 CYCLE_S = 300
 CYCLES_PER_SLOT = 3
@@ -110,6 +112,53 @@ def ev_wish(power_w: float, carry_wh: float, ev: Ev) -> tuple[int, float]:
     amperes = power / (ev.voltage_v * ev.phases)
     left = wanted_wh - power * hours
     return round(amperes * 1000), max(-ev.min_w * hours, min(ev.min_w * hours, left))
+
+
+@dataclass(frozen=True, slots=True)
+class LoadWish:
+    """What a load that may wait should do, and until when its programme then runs without a break."""
+
+    on: bool
+    reason: str
+    until: datetime | None = None
+
+
+def load_wish(
+    load: Load, plan: Plan, step: int, now: datetime, site: SiteConfig, under_way: datetime | None
+) -> LoadWish | None:
+    """Supply of a load in this cycle; None leaves it to its own rules.
+
+    That is the case outside its windows, when people may use it as they like, and once its programme
+    is done. It is held off a cycle before a window opens, or its own timer would begin. A programme
+    that must not be interrupted keeps its supply to its planned end, also when a newer plan counts it
+    as running.
+
+    Parameters
+    ----------
+    under_way : planned end of the programme that was started last
+    """
+    if under_way is not None and now < under_way:
+        local = under_way.astimezone(site.location.zone)
+        return LoadWish(True, f"its programme runs until {local:%H:%M}", under_way)
+    horizon = plan.start + timedelta(seconds=sum(plan.step_s))
+    for name, first, last in load.windows(site.location.zone, now, horizon):
+        if first > now + timedelta(seconds=CYCLE_S):
+            break
+        planned = next((p for p in plan.deferrable_loads if p.name == name), None)
+        if planned is None:
+            continue
+        if planned.power_w[step] > 0:
+            ends = _last_end(plan, planned.power_w) if not load.interruptible else None
+            return LoadWish(True, "now is its time by the plan", ends)
+        due = last.astimezone(site.location.zone)
+        return LoadWish(False, f"it waits for cheaper energy, to be done by {due:%H:%M}")
+    return None
+
+
+def _last_end(plan: Plan, power_w: Sequence[float]) -> datetime:
+    """End of the last step with power."""
+    last = max(step for step, power in enumerate(power_w) if power > 0)
+    return plan.start + timedelta(seconds=sum(plan.step_s[: last + 1]))
 
 
 def lease(now: datetime, minutes: int = 20) -> datetime:

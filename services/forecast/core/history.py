@@ -12,11 +12,11 @@ from pydantic import BaseModel, ConfigDict
 from contracts import grid
 from contracts.base import Record as Payload
 from contracts.events.command import Executed
-from contracts.events.measurement import EvSampled, HouseSampled, RoomSampled
+from contracts.events.measurement import EvSampled, HouseSampled, LoadSampled, RoomSampled
 from contracts.events.price import PricesPublished
 from contracts.events.weather import WeatherForecastIssued
 from contracts.site import SiteConfig
-from contracts.uncontrolled import uncontrolled_load_w
+from contracts.uncontrolled import uncontrolled_load_w, waiting_load_w
 from services.forecast.core.bands import FloatArray
 from services.forecast.core.calendar import DAY_S
 from services.forecast.core.place import Place
@@ -84,19 +84,25 @@ class Record(BaseModel):
     runs: list[WeatherForecastIssued] = []
     relay_on: dict[str, bool | None] = {}
     ev_w: dict[str, float | None] = {}
+    waiting_w: dict[str, float | None] = {}
     export_limit: Executed | None = None
     """Newest export limit that the inverter took from us."""
 
     def take(self, data: Payload, site: SiteConfig | None, bounded: bool = True) -> None:
-        """Fold one payload of the log; others than the six it knows are ignored."""
+        """Fold one payload of the log; others than those it knows are ignored."""
         if isinstance(data, RoomSampled):
             self.relay_on[data.room] = data.relay_on
         elif isinstance(data, EvSampled):
             self.ev_w[data.ev] = 0.0 if data.plugged is False else data.power_w
+        elif isinstance(data, LoadSampled):
+            if site is not None:
+                self.waiting_w[data.load] = waiting_load_w(site, data)
         elif isinstance(data, HouseSampled):
             slot = int(grid.floor(data.time, STEP_S).timestamp())
             if site is not None:
-                load_w = uncontrolled_load_w(site, data.load_w, self.relay_on, self.ev_w)
+                load_w = uncontrolled_load_w(
+                    site, data.load_w, self.relay_on, self.ev_w, self.waiting_w
+                )
                 self._sample("load", slot, load_w, bounded)
             pv_w = None if self._held_back(data, site) else data.pv_w
             self._sample("pv", slot, pv_w, bounded)

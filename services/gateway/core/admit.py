@@ -12,7 +12,9 @@ from typing import Protocol
 
 from contracts.events.command import Approved, Kind
 
-TOLERANCE: dict[Kind, int] = {"relay": 0, "battery": 150, "ev": 500, "inverter-export": 150}
+TOLERANCE: dict[Kind, int] = {
+    "relay": 0, "load": 0, "battery": 150, "ev": 500, "inverter-export": 150,
+}  # fmt: skip
 """How far read-back may lie from the command: W for powers (1 % steps of the inverter), mA."""
 
 

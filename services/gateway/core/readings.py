@@ -49,6 +49,14 @@ class EvReading:
 
 
 @dataclass(frozen=True, slots=True)
+class LoadReading:
+    """A load that may wait: its supply, and W where it is metered."""
+
+    on: bool | None = None
+    power_w: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class LocalChange:
     """A person changed a device at the device."""
 
@@ -67,6 +75,7 @@ class Sweep:
     wind_m_s: float | None = None
     house: HouseReading | None = None
     evs: Mapping[str, EvReading] = field(default_factory=dict)
+    loads: Mapping[str, LoadReading] = field(default_factory=dict)
     local_changes: tuple[LocalChange, ...] = ()
     missing: tuple[str, ...] = ()
 

@@ -3,8 +3,8 @@
 Money is energy between two meter readings times the price of the quarter hour it began in, by the
 site's tariff; the monthly fee is left out on both sides. Comfort is K·h below the band, summed over
 rooms: from true temperatures when the twin gives them, else from the samples. A saving is reckoned
-after both houses' stores (car, battery, warm floors) are made even at the rule-based house's mean
-price: what was only postponed is not saved.
+after both houses' stores (car, loads that waited, battery, warm floors) are made even at the
+rule-based house's mean price: what was only postponed is not saved.
 """
 
 from __future__ import annotations
@@ -93,7 +93,9 @@ class Account(BaseModel):
                 "battery": data.battery_stored_wh - data.house_battery_stored_wh,
                 "heat": data.heat_stored_wh - data.house_heat_stored_wh,
             }
-            self.stores_from = self.stores_from or less
+            if data.loads_wh is not None and data.house_loads_wh is not None:
+                less["loads"] = data.loads_wh - data.house_loads_wh
+            self.stores_from = {**less, **self.stores_from}
             self.behind_kwh = {k: (v - self.stores_from[k]) / 1_000 for k, v in less.items()}
         elif isinstance(data, measurement.RoomSampled):
             self._comfort(data)

@@ -72,7 +72,7 @@ def build(known: Knowledge, now: datetime) -> planning.PlanningProblem:
     middle = {name: np.array(found.p50) for name, found in known.forecasts.items()}
     nominal = _future(known, middle, edges)
     mean_buy = float(np.mean(nominal.buy))
-    loads, running = open_loads(site, edges, watch.started, watch.ran_s)
+    loads, running = open_loads(site, edges, watch.loads, watch.ran_s, known.overrides)
     weights = site.planner
     return planning.PlanningProblem(
         start=start,

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from pydantic import BaseModel
 
 from contracts import grid
 from contracts.events.forecast import ForecastIssued
-from contracts.events.measurement import EvSampled, HouseSampled, RoomSampled
+from contracts.events.measurement import EvSampled, HouseSampled, LoadSampled, RoomSampled
 from contracts.events.price import PricesPublished
 from contracts.planning import Plan
 from contracts.site import SiteConfig
-from contracts.uncontrolled import uncontrolled_load_w
+from contracts.uncontrolled import uncontrolled_load_w, waiting_load_w
 
 ERROR_MEMORY_S = 900
 """Over about this long the load's present error is averaged: a kettle is no news."""
@@ -44,8 +44,10 @@ class Watch(BaseModel):
     """Highest quarter-hour mean of this local month's import, W."""
     quarter: int = 0
     quarter_import_wh: float | None = None
-    started: dict[str, datetime] = {}
+    loads: dict[str, LoadSampled] = {}
+    """Newest sample of each load that may wait."""
     ran_s: dict[str, int] = {}
+    """How long each was on, by window."""
 
 
 def see_room(watch: Watch, data: RoomSampled) -> None:
@@ -81,6 +83,7 @@ def see_house(
     load_w = uncontrolled_load_w(
         site, data.load_w, {room: relay.on for room, relay in watch.relays.items()},
         {name: 0.0 if car.plugged is False else car.power_w for name, car in evs.items()},
+        {name: waiting_load_w(site, load) for name, load in watch.loads.items()},
     )  # fmt: skip
     if load_w is None:
         return
@@ -119,22 +122,6 @@ def see_prices(watch: Watch, data: PricesPublished, now: datetime | None) -> int
     for old in [slot for slot in watch.published if slot < newest - 3 * PRICE_MEMORY_S]:
         del watch.published[old]
     return news
-
-
-def see_tick(watch: Watch, last: Plan | None, now: datetime, interval_s: int) -> None:
-    """Waiting loads run as the plan in force says."""
-    if last is None:
-        return
-    step = step_at(last, now - timedelta(seconds=1))
-    for load in last.deferrable_loads:
-        if load.start is not None and load.start <= now:
-            watch.started.setdefault(load.name, load.start)
-        elif load.start is None and step is not None and load.power_w[step] > 0:
-            watch.ran_s[load.name] = watch.ran_s.get(load.name, 0) + interval_s
-    oldest = f"{now - timedelta(days=4):%Y-%m-%d}"
-    for kept in (watch.started, watch.ran_s):
-        for name in [name for name in kept if name[-10:] < oldest]:
-            del kept[name]
 
 
 def step_at(plan: Plan, instant: datetime) -> int | None:

@@ -1,7 +1,8 @@
 """The fallback controller: what runs the house while it is degraded.
 
 Deliberately dull: thermostats with hysteresis, the battery in the inverter's own self-use mode,
-cars at the least current until their need is met. No forecast, no price, no plan. It is the
+cars at the least current until their need is met, loads that may wait by
+their own timers. No forecast, no price, no plan. It is the
 baseline controller of the Simplex architecture (Sha, "Using simplicity to control complexity",
 IEEE Software 18(4), 2001); its proposals pass the gate like everybody's.
 """
@@ -18,6 +19,7 @@ from services.safety.core.limits import (
     DeviceLimits,
     EvLimits,
     Limits,
+    LoadLimits,
     RelayLimits,
 )
 from services.safety.core.rules import FALLBACK, Proposal
@@ -125,6 +127,8 @@ def _wish(
     if isinstance(device, RelayLimits):
         setpoint = _setpoint(device, setpoints_milli_c)
         return _thermostat(state, device, now_s, temperatures.get(device.device), setpoint)
+    if isinstance(device, LoadLimits):
+        return None
     need_wh = ev_need_wh.get(device.device)
     if isinstance(device, EvLimits) and need_wh is not None and need_wh > 0:
         return device.minimum_current_ma

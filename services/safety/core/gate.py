@@ -10,11 +10,12 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from services.safety.core.limits import (
+    KINDS,
     BatteryLimits,
     DeviceLimits,
     EvLimits,
     Limits,
-    RelayLimits,
+    SwitchLimits,
     require,
 )
 from services.safety.core.plain import Plain, is_whole, tuple_of
@@ -30,8 +31,10 @@ from services.safety.core.rules import (
 )
 from services.safety.core.state import Lease, SafetyState, with_lease, with_relay
 
-SHED_ORDER = ("ev", "battery", "inverter-export", "relay")
-"""What gives way first when the fuse is overloaded: cars, then the battery, then heat."""
+SHED_ORDER = ("ev", "battery", "inverter-export", "load", "relay")
+"""What gives way first when the fuse is overloaded: cars, the battery, loads that may wait, heat."""
+SWITCHED = tuple(kind for kind, cls in KINDS.items() if issubclass(cls, SwitchLimits))
+"""Kinds whose switching is remembered, for rest and rate."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,7 +127,7 @@ def granted(state: SafetyState, verdict: Verdict) -> SafetyState:
         sequence=verdict.sequence,
     )
     state = with_lease(state, verdict.device, lease)
-    if verdict.kind == RelayLimits.kind:
+    if verdict.kind in SWITCHED:
         state = with_relay(state, verdict.device, verdict.value, verdict.judged_s)
     return state
 
@@ -219,7 +222,7 @@ def _least_useful(device: DeviceLimits) -> int:
     """The smallest magnitude that still does something; less is a refusal."""
     if isinstance(device, EvLimits):
         return device.minimum_current_ma
-    return 1 if isinstance(device, BatteryLimits | RelayLimits) else 0
+    return 1 if isinstance(device, BatteryLimits | SwitchLimits) else 0
 
 
 def _verdict(

@@ -37,26 +37,54 @@ def require(good: bool, what: str) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RelayLimits(Plain):
-    """A heating relay: 0 off (inactive and safe), 1 on.
+class SwitchLimits(Plain):
+    """What is switched: 0 off (inactive and safe), 1 on.
 
-    ``minimum_on_s`` binds the fallback controller only: switching off is inactive, and the gate
-    never refuses inactive for the sake of wear. ``minimum_off_s`` and the switches per hour
-    bound the wear all the same, because every cycle needs a switch on.
+    Switching off is inactive, and the gate never refuses inactive for the sake of wear;
+    ``minimum_off_s`` and the switches per hour bound the wear all the same, because every cycle
+    needs a switch on.
     """
 
-    kind: ClassVar[str] = "relay"
     inactive: ClassVar[int] = 0
     safe: ClassVar[int] = 0
 
     device: str
-    room: str
     power_w: int
     maximum_lease_s: int = 900
-    room_maximum_milli_c: int = 26_000
-    minimum_on_s: int = 300
     minimum_off_s: int = 300
     maximum_switches_per_hour: int = 6
+
+    def __post_init__(self) -> None:
+        """ValueError naming the field when a limit makes no sense."""
+        super().__post_init__()
+        name = f"devices.{self.device}"
+        _common(self)
+        require(self.power_w > 0, f"{name}.power_w: must be above 0, the load when it is on")
+        require(self.minimum_off_s >= 0, f"{name}.minimum_off_s: must not be negative")
+        require(
+            self.maximum_switches_per_hour > 0, f"{name}.maximum_switches_per_hour: must be above 0"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadLimits(SwitchLimits):
+    """The supply of a load that may wait (water heater, dishwasher). No room is heated by it.
+
+    ``power_w`` is the most that its programme ever draws.
+    """
+
+    kind: ClassVar[str] = "load"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RelayLimits(SwitchLimits):
+    """A heating relay. ``minimum_on_s`` binds the fallback controller only."""
+
+    kind: ClassVar[str] = "relay"
+
+    room: str
+    room_maximum_milli_c: int = 26_000
+    minimum_on_s: int = 300
     setpoint_milli_c: int = 19_000
     """What the fallback thermostat holds when the caller gives no setpoint."""
     hysteresis_milli_c: int = 300
@@ -66,14 +94,8 @@ class RelayLimits(Plain):
         """ValueError naming the field when a limit makes no sense."""
         super().__post_init__()
         name = f"devices.{self.device}"
-        _common(self)
         require(self.room != "", f"{name}.room: name the room whose temperature guards this relay")
-        require(self.power_w > 0, f"{name}.power_w: must be above 0, the load when it is on")
         require(self.minimum_on_s >= 0, f"{name}.minimum_on_s: must not be negative")
-        require(self.minimum_off_s >= 0, f"{name}.minimum_off_s: must not be negative")
-        require(
-            self.maximum_switches_per_hour > 0, f"{name}.maximum_switches_per_hour: must be above 0"
-        )
         require(self.hysteresis_milli_c > 0, f"{name}.hysteresis_milli_c: must be above 0")
         require(
             self.setpoint_milli_c + self.hysteresis_milli_c < self.room_maximum_milli_c,
@@ -200,13 +222,13 @@ class ExportLimits(Plain):
         return self.safe_export_w
 
 
-DeviceLimits = RelayLimits | BatteryLimits | EvLimits | ExportLimits
-KINDS: dict[str, type[RelayLimits | BatteryLimits | EvLimits | ExportLimits]] = {
-    cls.kind: cls for cls in (RelayLimits, BatteryLimits, EvLimits, ExportLimits)
+DeviceLimits = RelayLimits | LoadLimits | BatteryLimits | EvLimits | ExportLimits
+KINDS: dict[str, type[DeviceLimits]] = {
+    cls.kind: cls for cls in (RelayLimits, LoadLimits, BatteryLimits, EvLimits, ExportLimits)
 }
 
 
-def _common(device: DeviceLimits) -> None:
+def _common(device: DeviceLimits | SwitchLimits) -> None:
     require(device.device != "", "devices: every device needs a name")
     require(device.maximum_lease_s > 0, f"devices.{device.device}.maximum_lease_s: must be above 0")
 

@@ -37,11 +37,12 @@ class Plain:
 
     def __init_subclass__(cls) -> None:
         """Note once which fields have a type that can be checked."""
-        cls._typed = tuple(
+        own = (
             (name, kind, _CHECKS[kind])
             for name, kind in cls.__annotations__.items()
             if kind in _CHECKS
         )
+        cls._typed = (*cls._typed, *own)
 
     def __post_init__(self) -> None:
         """Refuse a field of the wrong type: ValueError naming the record, field and value."""

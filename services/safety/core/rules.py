@@ -29,6 +29,7 @@ from services.safety.core.limits import (
     ExportLimits,
     Limits,
     RelayLimits,
+    SwitchLimits,
 )
 from services.safety.core.modes import MISMATCH, rank
 from services.safety.core.plain import Plain
@@ -123,7 +124,7 @@ def draw_w(device: DeviceLimits, state: SafetyState, limits: Limits, now_s: int)
     lease = state.leases.get(device.device)
     granted = lease.value if lease is not None and now_s < lease.until_s else 0
     disobeys = MISMATCH + device.device in state.latches
-    if isinstance(device, RelayLimits):
+    if isinstance(device, SwitchLimits):
         relay = state.relays.get(device.device)
         on = disobeys or granted == 1 or (relay is not None and relay.value == 1)
         return device.power_w if on else 0
@@ -177,11 +178,11 @@ def sequence(case: Case) -> Evidence:
     )
 
 
-# Relay.
+# Relays and loads that may wait.
 
 
 def relay_range(case: Case) -> Evidence:
-    """A relay knows 0 and 1."""
+    """A switch knows 0 and 1."""
     return Evidence(
         rule="relay-range", value=case.proposal.value, limit=1, ok=case.proposal.value == 1
     )
@@ -197,8 +198,8 @@ def room_temperature(case: Case) -> Evidence:
 
 
 def relay_rest(case: Case) -> Evidence:
-    """A relay that was switched off stays off for its minimum time."""
-    assert isinstance(case.device, RelayLimits)
+    """What was switched off stays off for its minimum time."""
+    assert isinstance(case.device, SwitchLimits)
     relay = case.state.relays.get(case.device.device)
     off_s = None if relay is None or relay.value == 1 else case.now_s - relay.changed_s
     return Evidence(
@@ -212,7 +213,7 @@ def relay_rest(case: Case) -> Evidence:
 
 def relay_rate(case: Case) -> Evidence:
     """So many switches on an hour and no more; staying on is no switch."""
-    assert isinstance(case.device, RelayLimits)
+    assert isinstance(case.device, SwitchLimits)
     relay = case.state.relays.get(case.device.device)
     times = () if relay is None else relay.switched_on_s
     recent = sum(case.now_s - time_s < HOUR_S for time_s in times)
@@ -227,8 +228,8 @@ def relay_rate(case: Case) -> Evidence:
 
 
 def relay_fuse(case: Case) -> Evidence:
-    """The relay's load must fit under the main fuse beside all that may be running."""
-    assert isinstance(case.device, RelayLimits)
+    """What is switched on must fit under the main fuse beside all that may be running."""
+    assert isinstance(case.device, SwitchLimits)
     headroom_w, seen = _headroom(case)
     return _evidence(
         "fuse", seen, case.limits.grid_import_limit_w, None, case.device.power_w <= headroom_w
@@ -360,6 +361,7 @@ Rule = Callable[[Case], Evidence]
 HEALTH: tuple[Rule, ...] = (mode, obeys, sequence)
 RULES: dict[str, tuple[Rule, ...]] = {
     "relay": (relay_range, room_temperature, relay_rest, relay_rate, relay_fuse),
+    "load": (relay_range, relay_rest, relay_rate, relay_fuse),
     "battery": (battery_power, battery_soc, battery_grid, battery_fuse),
     "ev": (ev_range, ev_current, ev_fuse),
     "inverter-export": (export_range, export_maximum),

@@ -34,6 +34,12 @@ class FakeEv:
 
 
 @dataclass
+class FakeLoad:
+    relay_on: bool = False
+    power_w: float = 0.0
+
+
+@dataclass
 class FakeObservation:
     """The fields of ``twin.devices.base.Observation``, freely set."""
 
@@ -55,6 +61,7 @@ class FakeObservation:
     battery_charge_wh: float = 45_678.0
     battery_discharge_wh: float = 34_567.0
     evs: dict[str, FakeEv] = field(default_factory=dict)
+    loads: dict[str, FakeLoad] = field(default_factory=dict)
 
 
 @dataclass

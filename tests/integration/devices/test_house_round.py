@@ -36,8 +36,9 @@ async def live(broker: Broker) -> list[object]:
     scenario = default_scenario()
     house = House.warmed(SITE, scenario, 7, scenario.start)
     now = scenario.start
-    loxone_twin = LoxoneTwin("home", rooms, "127.0.0.1", broker.port)
-    loxone = LoxoneMiniserver("home", rooms, "127.0.0.1", broker.port)
+    loads = [load.id for load in SITE.loads]
+    loxone_twin = LoxoneTwin("home", rooms, "127.0.0.1", broker.port, loads=loads)
+    loxone = LoxoneMiniserver("home", rooms, "127.0.0.1", broker.port, loads=loads)
     growatt = GrowattTwin(
         battery.charge_max_w, battery.discharge_max_w, SITE.inverter.ac_limit_w, port=0
     )
@@ -73,6 +74,9 @@ async def live(broker: Broker) -> list[object]:
         for room in rooms:
             assert home.rooms[room].temperature_c == pytest.approx(seen.rooms[room].temperature_c)
             assert home.rooms[room].relay_on == seen.rooms[room].relay_on
+        for load in loads:
+            assert home.loads[load].relay_on == seen.loads[load].relay_on
+            assert home.loads[load].power_w == pytest.approx(seen.loads[load].power_w, abs=0.06)
         assert meters.grid_w == pytest.approx(seen.grid_w, abs=0.11)
         assert meters.battery_w == pytest.approx(seen.battery_w, abs=0.06)
         assert meters.import_wh == pytest.approx(seen.import_wh, abs=51)
@@ -83,6 +87,8 @@ async def live(broker: Broker) -> list[object]:
             until, turn = now + LEASE, minute // 15
             for i, room in enumerate(rooms):
                 assert await loxone.relay(room).apply((i + turn) % 2, until, f"{minute}-{room}")
+            for load in loads:
+                assert await loxone.load(load).apply(turn % 2, until, f"{minute}-{load}")
             power = (3_000, -2_000)[turn % 2]
             assert await inverter.battery.apply(power, until, f"{minute}-battery")
             assert await central.charger("car").apply(8_000, until, f"{minute}-car")
@@ -92,8 +98,10 @@ async def live(broker: Broker) -> list[object]:
             battery_power_w=growatt.battery_power_w(now),
             ev_current_a={"car": wallbox.current_a(now)},
             export_limit_w=growatt.export_limit_w(),
+            loads=loxone_twin.supplies(now),
         )
-        for state in (*told.relays.values(), told.battery_power_w, told.ev_current_a["car"]):
+        others = (*told.loads.values(), told.battery_power_w, told.ev_current_a["car"])
+        for state in (*told.relays.values(), *others):
             assert (state is not None) is leased, f"minute {minute}"
         record.append(told)
         house.step(now + MINUTE, told)

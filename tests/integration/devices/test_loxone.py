@@ -12,7 +12,7 @@ import pytest
 
 from services.gateway.devices.base import DeviceUnavailable
 from services.gateway.devices.loxone import LocalChange, LoxoneMiniserver
-from tests.integration.devices.conftest import START, Broker, FakeObservation, FakeRoom
+from tests.integration.devices.conftest import START, Broker, FakeLoad, FakeObservation, FakeRoom
 from twin.devices.loxone import LoxoneTwin
 
 ROOMS = ("living", "kitchen")
@@ -21,8 +21,8 @@ MINUTE = timedelta(minutes=1)
 
 @pytest.fixture
 async def pair(broker: Broker):
-    twin = LoxoneTwin("home", ROOMS, "127.0.0.1", broker.port)
-    miniserver = LoxoneMiniserver("home", ROOMS, "127.0.0.1", broker.port)
+    twin = LoxoneTwin("home", ROOMS, "127.0.0.1", broker.port, loads=["boiler"])
+    miniserver = LoxoneMiniserver("home", ROOMS, "127.0.0.1", broker.port, loads=["boiler"])
     await twin.connect()
     await miniserver.connect()
     yield twin, miniserver
@@ -65,6 +65,48 @@ async def test_a_command_is_echoed_and_its_lease_ends_in_simulated_time(pair):
     assert miniserver.take_local_changes() == []
 
 
+async def test_a_load_is_metered_commanded_and_given_back_to_its_timer(pair):
+    twin, miniserver = pair
+    await twin.publish(FakeObservation(loads={"boiler": FakeLoad(True, 1_980.04)}))
+    await miniserver.wait_for_clock(START, 2)
+    seen = (await miniserver.read()).loads["boiler"]
+    assert (seen.relay_on, seen.power_w, seen.origin) == (True, 1_980.0, "timer")
+    supply, until = miniserver.load("boiler"), START + 15 * MINUTE
+    assert supply.device == "load-boiler"
+    assert await supply.apply(0, until, "c-1") is True
+    assert (await supply.read_back()).value == 0
+    assert (await supply.read_back()).command_id == "c-1"
+    assert twin.supplies(START) == {"boiler": False}
+    assert twin.supplies(until) == {"boiler": None}, "after the lease its timer decides"
+    assert twin.actuation(START) == {"living": None, "kitchen": None}
+    assert await supply.apply(None, until, "c-2") is True
+    assert twin.supplies(START) == {"boiler": None}
+    assert miniserver.take_local_changes() == []
+    await twin.press("load-boiler", True, until)
+    assert await supply.apply(0, until, "c-3") is False, "the person has priority"
+    assert miniserver.take_local_changes() == [LocalChange("load-boiler", True, START)]
+    with pytest.raises(KeyError, match="no load 'sauna'"):
+        miniserver.load("sauna")
+
+
+async def test_a_load_without_a_meter_and_a_miniserver_that_names_no_origin(pair, broker, eventually):
+    twin, miniserver = pair
+    await twin.publish(FakeObservation())
+    await miniserver.wait_for_clock(START, 2)
+    bodies = {
+        "state": '{"time": "2026-01-15T06:01:00Z", "loads": {"boiler": {"on": true}, "sauna": {}}}',
+        "load/sauna/state": '{"on": true}',
+        "clock": "2026-01-15T06:01:00Z",
+    }
+    async with aiomqtt.Client("127.0.0.1", broker.port) as stranger:
+        for topic, body in bodies.items():
+            await stranger.publish(f"loxone/home/{topic}", body)
+    await miniserver.wait_for_clock(START + MINUTE, 2)
+    seen = (await miniserver.read()).loads["boiler"]
+    assert (seen.relay_on, seen.power_w, seen.origin) == (True, None, "timer")
+    assert miniserver.faults() == {"state.loads.sauna": 1, "echo.sauna": 1}
+
+
 async def test_a_lease_that_is_over_is_refused(pair):
     twin, miniserver = pair
     await twin.publish(FakeObservation())
@@ -78,14 +120,14 @@ async def test_a_person_at_the_switch_wins_and_is_noticed_once(pair, eventually)
     await twin.publish(FakeObservation())
     relay = miniserver.relay("living")
     assert await relay.apply(0, START + 30 * MINUTE, "c-1")
-    await twin.press("living", True, START + 10 * MINUTE)
+    await twin.press("relay-living", True, START + 10 * MINUTE)
     assert await relay.apply(0, START + 30 * MINUTE, "c-2") is False, "the person has priority"
     assert (await relay.read_back()).value == 1
     for minute in (1, 2, 3):
         at = START + minute * MINUTE
         await twin.publish(FakeObservation(at, {"living": FakeRoom(20, True)}))
         await miniserver.wait_for_clock(at, 2)
-    assert miniserver.take_local_changes() == [LocalChange("living", True, START)]
+    assert miniserver.take_local_changes() == [LocalChange("relay-living", True, START)]
     assert miniserver.take_local_changes() == []
     assert twin.actuation(START + 10 * MINUTE)["living"] is False, "the command's lease still runs"
 
@@ -99,7 +141,7 @@ async def test_a_command_of_somebody_else_is_noticed(pair, broker, eventually):
         await stranger.publish("loxone/home/room/living/relay/command", body)
         await eventually(lambda: twin.actuation(START)["living"] is True, "the foreign command")
         await eventually(lambda: len(miniserver._changes) == 1, "the notice")
-    assert [change.room for change in miniserver.take_local_changes()] == ["living"]
+    assert [change.device for change in miniserver.take_local_changes()] == ["relay-living"]
 
 
 @pytest.mark.parametrize(
@@ -124,7 +166,7 @@ async def test_a_command_of_somebody_else_is_noticed(pair, broker, eventually):
         ),
         (
             b'{"time": "2026-01-15T06:01:00Z", "rooms": {"living": {"on": 1}}}',
-            "living.relay",
+            "relay-living.on",
         ),
         (b"[" * 100_000, "maximum recursion depth exceeded while decoding a JSON array"),
     ],
@@ -141,7 +183,7 @@ async def test_garbage_is_counted_and_never_becomes_a_value(pair, broker, payloa
     living = (await miniserver.read()).rooms["living"]
     broken = "temperature" in fault
     assert living.temperature_c == (None if broken else 20.9)
-    assert living.relay_on is (None if "relay" in fault else False)
+    assert living.relay_on is (None if "relay-" in fault else False)
 
 
 async def test_null_is_unknown_and_no_fault(pair):

@@ -9,7 +9,7 @@ import pytest
 
 from contracts.events.command import Executed
 from contracts.events.forecast import ForecastIssued
-from contracts.events.measurement import EvSampled, HouseSampled, RoomSampled
+from contracts.events.measurement import EvSampled, HouseSampled, LoadSampled, RoomSampled
 from contracts.events.price import PricesPublished
 from contracts.events.weather import WeatherForecastIssued
 from contracts.site import SiteConfig
@@ -62,6 +62,27 @@ class TestTrack:
         assert track.values == [1.0, None, None, 4.0]
         assert np.isnan(track.series().values[1])
         assert track.known_days() == pytest.approx(2 / 96)
+
+
+@pytest.mark.parametrize(
+    ("on", "power_w", "left_w"),
+    [
+        (True, 1_500.0, 1_500.0),  # metered
+        (True, None, 1_000.0),  # its programme's mean
+        (False, None, 3_000.0),
+        (False, 200.0, 2_800.0),
+        (None, None, None),
+        (None, 500.0, 2_500.0),
+    ],
+)
+def test_loads_that_may_wait_are_no_part_of_the_forecast_load(
+    site: SiteConfig, on: bool | None, power_w: float | None, left_w: float | None
+) -> None:
+    record = all_off(site)
+    seen = LoadSampled(load="boiler", time=START, on=on, power_w=power_w)
+    for data in (seen, house(0, 3_000.0), house(15, 3_000.0)):
+        record.take(data, site)
+    assert record.tracks["load"].values == ([] if left_w is None else [left_w])
 
 
 class TestExportLimit:

@@ -4,23 +4,21 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-import numpy as np
 import pytest
 
-from contracts.events.measurement import EvSampled
+from contracts.events.measurement import EvSampled, LoadSampled
 from contracts.events.override import Granted
 from contracts.planning import PlanningProblem
 from services.optimizer.core.checker import check_plan
 from services.optimizer.core.planner import WorkBudget, plan
 from services.optimizer.core.problem import build
-from services.optimizer.core.watch import Watch
+from services.optimizer.core.waiting_loads import open_loads, see_load
 from tests.unit.optimizer.small_site import (
     NOW,
     dynamics,
     estimate,
     forecast,
     knowledge,
-    minutes,
     small_site,
 )
 
@@ -122,16 +120,82 @@ def test_waiting_loads_have_their_windows_and_are_not_run_twice():
     assert set(names) == {
         "dishwasher 2026-01-12", "dishwasher 2026-01-13", "boiler 2026-01-12", "boiler 2026-01-13",
     }  # fmt: skip
-    seen = Watch(
-        started={"dishwasher 2026-01-12": minutes(-15)}, ran_s={"boiler 2026-01-12": 3_600}
-    )
-    made = _full(watch=seen)
-    left = {load.name: load for load in made.deferrable_loads}
-    assert "dishwasher 2026-01-12" not in left
+
+
+EVENING = datetime(2026, 1, 12, 21, 0, tzinfo=UTC)
+
+
+def _loads(ran_s, on=(), overrides=(), now=EVENING):
+    """(loads still to be placed by name, W of the first six quarters) when so much has been run."""
+    edges = [now + timedelta(minutes=15 * k) for k in range(4 * 40)]
+    seen = {
+        load: LoadSampled(load=load, time=now, on=load in on) for load in ("dishwasher", "boiler")
+    }
+    waiting, running = open_loads(FULL, edges, seen, ran_s, overrides)
+    return {load.name: load for load in waiting}, running[:6].tolist()
+
+
+def test_what_was_run_is_not_run_again():
+    left, running = _loads({"boiler 2026-01-12": 3_600, "dishwasher 2026-01-12": 900})
     assert left["boiler 2026-01-12"].segments[0].duration_s == 3_600
-    # 15 min of the first segment and 60 min of the second are still to come
-    extra = np.array(made.base_load_w) - np.array(_full().base_load_w)
-    assert extra[:6] == pytest.approx([2000.0, 200.0, 200.0, 200.0, 200.0, 0.0])
+    wash = left["dishwasher 2026-01-12"]
+    assert [(part.duration_s, part.power_w) for part in wash.segments] == [(900, 2_000), (3_600, 200)]
+    assert running == [0.0] * 6
+    left, _ = _loads({"boiler 2026-01-12": 7_000, "dishwasher 2026-01-12": 5_100})
+    assert set(left) == {"boiler 2026-01-13", "dishwasher 2026-01-13"}
+
+
+def test_a_programme_under_way_runs_on_and_a_boiler_that_is_on_may_be_switched_off():
+    left, running = _loads({"dishwasher 2026-01-12": 900}, on=("dishwasher", "boiler"))
+    assert "dishwasher 2026-01-12" not in left
+    assert "boiler 2026-01-12" in left
+    assert running == pytest.approx([2_000.0, 200.0, 200.0, 200.0, 200.0, 0.0])
+
+
+def _held(load, value, hours):
+    return Granted(
+        override="a", target=f"load-{load}", quantity="relay", value=value, since=EVENING,
+        until=EVENING + timedelta(hours=hours), actor="resident", source="app",
+    )  # fmt: skip
+
+
+def test_an_override_of_a_load_is_planned_around():
+    left, running = _loads({}, on=("boiler",), overrides=(_held("boiler", 1.0, 1.0),))
+    assert left["boiler 2026-01-12"].segments[0].duration_s == 3_600
+    assert running == pytest.approx([2_000.0] * 4 + [0.0] * 2)
+    _, running = _loads({}, on=("dishwasher",), overrides=(_held("dishwasher", 1.0, 0.5),))
+    assert running == pytest.approx([800.0] * 2 + [0.0] * 4)
+    left, running = _loads({}, overrides=(_held("boiler", 0.0, 2.0),))
+    assert left["boiler 2026-01-12"].earliest == EVENING + timedelta(hours=2)
+    assert running == [0.0] * 6
+    left, _ = _loads({}, overrides=(_held("boiler", 0.0, 9.0),))
+    assert set(left) == {"boiler 2026-01-13", "dishwasher 2026-01-12", "dishwasher 2026-01-13"}
+
+
+@pytest.mark.parametrize(
+    ("samples", "counted"),
+    [
+        ([(0, True), (5, True), (10, False), (15, True)], {"boiler 2026-01-12": 600}),
+        ([(0, True), (16, True)], {}),  # too long a silence to know
+        ([(0, None), (5, True), (8, None), (9, None)], {"boiler 2026-01-12": 180}),
+        ([(-10, True), (-5, True), (0, True), (5, False)], {"boiler 2026-01-12": 300}),
+        ([(475, True), (480, True), (485, True)], {"boiler 2026-01-12": 300}),
+    ],
+)
+def test_time_counts_while_the_supply_was_on_inside_a_window(samples, counted):
+    seen, ran_s = {}, {}
+    for minute, on in samples:
+        at = EVENING + timedelta(minutes=minute)
+        see_load(seen, ran_s, LoadSampled(load="boiler", time=at, on=on), FULL)
+    assert ran_s == counted
+
+
+def test_what_ran_days_ago_is_forgotten():
+    seen, ran_s = {}, {"boiler 2026-01-08": 60, "boiler 2026-01-07": 60}
+    for minute in (0, 5):
+        at = EVENING + timedelta(minutes=minute)
+        see_load(seen, ran_s, LoadSampled(load="boiler", time=at, on=True), FULL)
+    assert ran_s == {"boiler 2026-01-08": 60, "boiler 2026-01-12": 300}
 
 
 def test_away_is_occupancy_and_a_wish_for_warmth_is_comfort():

@@ -38,6 +38,7 @@ commands = st.builds(
     battery_power_w=st.one_of(st.none(), st.floats(-9_000, 9_000)),
     ev_current_a=st.dictionaries(st.just("car"), st.one_of(st.none(), st.floats(-1, 40))),
     export_limit_w=st.one_of(st.none(), st.floats(-10, 20_000)),
+    loads=st.dictionaries(st.just("boiler"), st.one_of(st.none(), st.booleans())),
 )
 
 
@@ -55,10 +56,10 @@ def test_balances_hold_under_any_command(
         truth = house.truth
         _balanced(seen)
         assert seen.load_w == pytest.approx(
-            truth.base_load_w + truth.heating_w + truth.ev_w, abs=1e-6
+            truth.base_load_w + truth.heating_w + truth.ev_w + truth.loads_w, abs=1e-6
         )
         assert seen.load_wh == pytest.approx(
-            truth.base_load_wh + truth.heating_wh + truth.ev_wh, abs=1e-6
+            truth.base_load_wh + truth.heating_wh + truth.ev_wh + truth.loads_wh, abs=1e-6
         )
         assert truth.stored_wh - start.stored_wh == pytest.approx(
             truth.gained_wh - truth.lost_wh, abs=1e-6
