@@ -16,7 +16,7 @@ from rich.text import Text
 
 from contracts.envelope import Event, decode
 from contracts.events import command
-from contracts.events.measurement import EvSampled, HouseSampled, RoomSampled
+from contracts.events.measurement import EvSampled, HouseSampled, LoadSampled, RoomSampled
 from contracts.events.override import Ended, Granted
 from contracts.events.plan import PlanComputed
 from contracts.events.safety import ModeChanged
@@ -41,6 +41,7 @@ class View:
     rooms: dict[str, RoomSampled] = field(default_factory=dict)
     house: HouseSampled | None = None
     evs: dict[str, EvSampled] = field(default_factory=dict)
+    loads: dict[str, LoadSampled] = field(default_factory=dict)
     plan: PlanComputed | None = None
     mode: str = "safe"
     reasons: str = "starting"
@@ -59,6 +60,8 @@ class View:
             self.house = data
         elif isinstance(data, EvSampled):
             self.evs[data.ev] = data
+        elif isinstance(data, LoadSampled):
+            self.loads[data.load] = data
         elif isinstance(data, PlanComputed):
             self.plan = data
         elif isinstance(data, ModeChanged):
@@ -88,6 +91,8 @@ class View:
 
     def _energy(self) -> Panel:
         table = Table.grid(padding=(0, 2))
+        table.add_column()
+        table.add_column(justify="right")
         house = self.house
         for label, value in (
             ("sun", house.pv_w if house else None),
@@ -98,6 +103,12 @@ class View:
             table.add_row(label, _kw(value), _bar(value))
         soc = f"{house.soc:.0%}" if house and house.soc is not None else "-"
         table.add_row("charge", soc, _bar((house.soc or 0) * 10_000 if house else None))
+        for car in self.evs.values():
+            power_w = car.power_w if car.plugged else None
+            table.add_row(car.ev, _kw(power_w) if car.plugged else "away", _bar(power_w))
+        for load in self.loads.values():
+            power_w = load.power_w if load.on else None
+            table.add_row(load.load, _kw(power_w) if load.on else "off", _bar(power_w))
         return Panel(table, title="Energy now", title_align="left")
 
     def _money(self) -> Panel:
