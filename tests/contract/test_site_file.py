@@ -184,7 +184,7 @@ class TestTheShippedHouse:
         assert len(site.rooms) == 16
         assert site.location.timezone == "Europe/Prague"
         assert site.pv_peak_w == 10_000
-        assert len(site.devices()) == 16 + 2 + 1
+        assert len(site.devices()) == 16 + 2 + 1 + 1
         assert len(set(site.devices())) == len(site.devices())
 
     def test_neighbours_see_each_other(self, site: SiteConfig) -> None:
