@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from types import SimpleNamespace
@@ -145,19 +146,26 @@ def test_an_override_of_a_device_is_proposed_at_once(site: SiteConfig) -> None:
     assert ask(service, state, request, "a") == ["override.granted", "command.proposed"]
 
 
+def outbox(
+    service: Dispatcher, state: DispatcherState, minutes: range
+) -> Iterator[tuple[int, Proposed]]:
+    """Everything that is proposed at those minutes."""
+    for minute in minutes:
+        clock = tick(minute)
+        state.now, state.tick = clock.time, clock.id
+        service.fold(state, clock)
+        for _, payload, _ in state.outbox:
+            yield minute, Proposed.model_validate_json(payload)
+
+
 def proposals(
     service: Dispatcher, state: DispatcherState, minutes: range
 ) -> list[tuple[int, int, str]]:
     """(minute, value, reason) of every export limit proposed at those minutes."""
     found = []
-    for minute in minutes:
-        clock = tick(minute)
-        state.now, state.tick = clock.time, clock.id
-        service.fold(state, clock)
-        for device, payload, _ in state.outbox:
-            proposed = Proposed.model_validate_json(payload)
-            assert (device, proposed.kind) == ("inverter-export", "inverter-export")
-            found.append((minute, proposed.value, proposed.reason))
+    for minute, proposed in outbox(service, state, minutes):
+        assert (proposed.device, proposed.kind) == ("inverter-export", "inverter-export")
+        found.append((minute, proposed.value, proposed.reason))
     return found
 
 
@@ -189,16 +197,11 @@ def laundry(site: SiteConfig, **power_w: list[float]) -> DispatcherState:
 
 def supplies(state: DispatcherState, minutes: range, device: str) -> dict[int, tuple[int, str]]:
     """By minute, what was proposed for a load."""
-    found, service = {}, Dispatcher()
-    for minute in minutes:
-        clock = tick(minute)
-        state.now, state.tick = clock.time, clock.id
-        service.fold(state, clock)
-        for name, payload, _ in state.outbox:
-            proposed = Proposed.model_validate_json(payload)
-            assert proposed.kind == "load"
-            if name == device:
-                found[minute] = (proposed.value, proposed.reason)
+    found = {}
+    for minute, proposed in outbox(Dispatcher(), state, minutes):
+        assert proposed.kind == "load"
+        if proposed.device == device:
+            found[minute] = (proposed.value, proposed.reason)
     return found
 
 

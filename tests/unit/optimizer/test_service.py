@@ -93,19 +93,14 @@ def test_a_load_above_its_forecast_is_planned_with(desk):
 
 
 @pytest.mark.parametrize("power_w", [None, 3_000.0])
-def test_a_car_of_unknown_power_says_nothing_of_the_load(desk, power_w):
+@pytest.mark.parametrize("what", ["ev", "load"])
+def test_power_of_a_car_or_a_waiting_load_says_nothing_of_the_forecast(desk, what, power_w):
     """Missing is not zero: 3 kW that may be the car's are no error of the load forecast."""
-    car = EvSampled(ev="car", time=minutes(1), plugged=True, power_w=power_w)
-    desk.tell("measurement.ev.sampled", car)
-    for part in range(1, 4):
-        desk.five_minutes(minutes(5 * part), soc=expected_soc(desk, minutes(5 * part)), load_w=3_500.0)
-    assert abs(desk.state.watch.load_off_wh) < 1.0
-
-
-@pytest.mark.parametrize("power_w", [None, 3_000.0])
-def test_a_load_that_may_wait_is_no_error_of_the_load_forecast(desk, power_w):
-    on = LoadSampled(load="boiler", time=minutes(1), on=True, power_w=power_w)
-    desk.tell("measurement.load.sampled", on)
+    sample = {
+        "ev": EvSampled(ev="car", time=minutes(1), plugged=True, power_w=power_w),
+        "load": LoadSampled(load="boiler", time=minutes(1), on=True, power_w=power_w),
+    }[what]
+    desk.tell(f"measurement.{what}.sampled", sample)
     for part in range(1, 4):
         desk.five_minutes(minutes(5 * part), soc=expected_soc(desk, minutes(5 * part)), load_w=3_500.0)
     assert abs(desk.state.watch.load_off_wh) < 1.0
