@@ -196,14 +196,17 @@ class Dispatcher(Service[DispatcherState]):
     def _cycle(self, state: DispatcherState, now: datetime) -> None:
         if state.site is None or state.safety_mode != "normal":
             return
-        forced: dict[str, Held] = {}
-        for held in state.held.values():
-            for wanted in self._direct(state, held):
-                forced[wanted.device] = held
-                self._propose(state, wanted, "override", held.id)
-        for wanted in self._planned(state, now):
-            if wanted.device not in forced:
-                self._propose(state, wanted, "optimizer", state.plan_event)
+        forced = [(wish, held) for held in state.held.values() for wish in self._direct(state, held)]
+        taken = {wish.device for wish, _ in forced}
+        wishes: list[tuple[schedule.Wish, Held | None]] = [*forced]
+        wishes += [(wish, None) for wish in self._planned(state, now) if wish.device not in taken]
+        # the gate judges one after another: what gives way makes room for what comes
+        wishes.sort(key=lambda pair: not _gives_way(pair[0], state.sent.get(pair[0].device)))
+        for wish, held in wishes:
+            if held is not None:
+                self._propose(state, wish, "override", held.id)
+            else:
+                self._propose(state, wish, "optimizer", state.plan_event)
 
     def _planned(self, state: DispatcherState, now: datetime) -> list[schedule.Wish]:
         plan, site = state.plan, state.site
@@ -212,7 +215,7 @@ class Dispatcher(Service[DispatcherState]):
         step = schedule.step_at(plan, mark) if plan else None
         if plan is None or step is None:
             return []
-        result = []
+        result: list[schedule.Wish] = []
         cycle = int(mark.timestamp()) % 900 // schedule.CYCLE_S
         for room in plan.rooms:
             on, state.carry_cycles[room.name] = schedule.relay_wish(
@@ -223,6 +226,8 @@ class Dispatcher(Service[DispatcherState]):
                 f"heat to {target:.1f} °C by the plan" if on else f"{target:.1f} °C is enough"
             )
             result.append(schedule.Wish(f"relay-{room.name}", "relay", int(on), reason))
+        for load in site.loads:
+            result += self._waiting(state, load, plan, step, mark)
         if site.battery is not None and plan.battery_charge_w:
             result.append(schedule.battery_wish(plan, step, site))
         if site.inverter.curtailable and state.sell_eur_per_kwh:
@@ -240,8 +245,6 @@ class Dispatcher(Service[DispatcherState]):
             )
             reason = f"charge at {current / 1000:.1f} A" if current else "wait for cheaper energy"
             result.append(schedule.Wish(f"ev-{ev.id}", "ev", current, reason))
-        for load in site.loads:
-            result += self._waiting(state, load, plan, step, mark)
         return result
 
     @staticmethod
@@ -306,6 +309,11 @@ class Dispatcher(Service[DispatcherState]):
             return
         sent.retries += 1
         sent.status = "failed" if sent.retries <= RETRIES else "given up"
+
+
+def _gives_way(wish: schedule.Wish, sent: Sent | None) -> bool:
+    """Whether a device is asked to draw less than it was asked for last, or nothing."""
+    return wish.value <= 0 or (sent is not None and wish.value < sent.value)
 
 
 def _to_be_lifted(sent: Sent | None, own: int) -> bool:

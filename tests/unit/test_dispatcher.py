@@ -262,6 +262,27 @@ def test_nobody_but_people_switches_a_load_outside_its_windows(site: SiteConfig)
     assert "load-boiler, load-wash" in str(overrides.problem(other, NOW, with_loads(site)))
 
 
+def test_what_gives_way_is_proposed_before_what_takes_its_room(site: SiteConfig) -> None:
+    """The gate judges in the order of the log, and the fuse is full until somebody lets go."""
+    state = laundry(site, boiler=[0, 0, 2_000, 0], wash=[0, 0, 0, 2_000, 200])
+    plan: Any = state.plan
+    plan.rooms = tuple(
+        SimpleNamespace(name=room, relay=relay, air_c=[20.0] * 60)
+        for room, relay in (("living", [0, 0, 0, 1]), ("kitchen", [0, 0, 1, 0]))
+    )
+    plan.battery_charge_w, plan.battery_discharge_w = [0, 0, 3_000, 6_000], [0] * 4
+    plan.grid_import_w, plan.grid_export_w = [9_000] * 4, [0] * 4
+    plan.marginal_price_eur_per_kwh = [0.2] * 4
+    plan.evs = (SimpleNamespace(name="car", power_w=[0, 0, 11_000, 5_000]),)
+    state.plugged["car"] = True
+    found = [(minute, proposed.device, proposed.value) for minute, proposed
+             in outbox(Dispatcher(), state, range(50)) if minute == 46]  # fmt: skip
+    assert found == [
+        (46, "relay-kitchen", 0), (46, "load-boiler", 0), (46, "ev-car", 7246),
+        (46, "relay-living", 1), (46, "load-wash", 1), (46, "battery", 6_000),
+    ]  # fmt: skip
+
+
 def sunny(site: SiteConfig, *sell: float) -> DispatcherState:
     """Quarter hours in which a kWh fed in brings so much, and nothing else is planned."""
     steps = SimpleNamespace(
