@@ -5,10 +5,11 @@
 Each seed is a simulated house with weather, forecasts and people of its own under the fallback
 controller. Its log is run through the service three times: with the site file's model, and from
 `history` days on with a model learnt from them, without and with its correction. Every hour's forecast
-is judged as in `thermal.accuracy-scored`: at the heating that came, with the weather as it was forecast. By lead: share of the temperatures inside the band, half its mean width in K, the interval
-score (width, and 20 times what was outside; less is better), and how often the air was more than half a
-kelvin colder than forecast beside the chance of it that the planner reckons with. Only forecasts issued
-in the last `days` count.
+is judged as in `thermal.accuracy-scored`: at the heating that came, with the weather as it was forecast.
+By lead: share of the temperatures inside the band, half its mean width in K, the interval score (width,
+and 20 times what was outside; less is better), and how often the air was more than half a kelvin colder
+than forecast beside the chance of it that the planner reckons with. Only forecasts issued in the last
+`days` count.
 """
 
 from __future__ import annotations
@@ -39,8 +40,8 @@ from services.optimizer.core.chances import chance_below
 from services.safety.service import Safety
 from services.thermal.core.accuracy import Waiting
 from services.thermal.core.content import pack, unpack
-from services.thermal.core.dynamics import lead_s
 from services.thermal.core.drive import drive_of
+from services.thermal.core.dynamics import lead_s
 from services.thermal.core.from_site import model_of
 from services.thermal.core.hindcast import heating_c
 from services.thermal.core.memory import ROW_S
@@ -97,23 +98,30 @@ class Kept(Waiting):
         super().keep(start, issued, model_hash, air_c, half_width_k, *more)
 
 
-def issued(log: list[Event], since: dt.datetime, content: bytes | None) -> tuple[Kept, int]:
-    """What is issued from `since` on, with the site file's model or one adopted then; CPU of an hour, ms."""
-    engine, kept = Engine(Thermal()), Kept()
-    milliseconds = []
-    for event in log:
-        if event.time is not None and event.time > since and not kept.model:
-            if content is not None:
-                engine.service.models = {name_of(content): content}
-                engine.service.fold(engine.state, adopted(content, since))
-            kept.model = engine.state.model
-            kept.forecasts, kept.models = engine.state.waiting.forecasts, engine.state.waiting.models
-            kept.seen, engine.state.waiting = engine.state.waiting.seen, kept
-        began = time.process_time()
-        found = [e for e in engine.handle(event) if isinstance(e.data, DynamicsIssued)]
-        if kept.model and found:
-            milliseconds.append(1e3 * (time.process_time() - began))
-    return kept, round(float(np.median(milliseconds)))
+def issued(
+    log: list[Event], since: dt.datetime, contents: dict[str, bytes | None]
+) -> dict[str, tuple[Kept, int]]:
+    """What is issued from `since` on with the site file's model, or with one adopted then, and the CPU of
+    an hour in ms."""
+    until = next(k for k, event in enumerate(log) if event.time is not None and event.time > since)
+    before = Engine(Thermal())
+    for event in log[:until]:
+        before.handle(event)
+    found = {}
+    for name, content in contents.items():
+        engine, milliseconds = Engine(Thermal()), []
+        engine.state = before.state.model_copy(deep=True)
+        if content is not None:
+            engine.service.models = {name_of(content): content}
+            engine.service.fold(engine.state, adopted(content, since))
+        kept = Kept(**dict(engine.state.waiting))
+        kept.model, engine.state.waiting = engine.state.model, kept
+        for event in log[until:]:
+            began = time.process_time()
+            if any(isinstance(said.data, DynamicsIssued) for said in engine.handle(event)):
+                milliseconds.append(1e3 * (time.process_time() - began))
+        found[name] = kept, round(float(np.median(milliseconds)))
+    return found
 
 
 def adopted(content: bytes, at: dt.datetime) -> Event:
@@ -174,8 +182,7 @@ def main() -> None:
         log = lived(given.history + given.days, seed)
         since = next(e.time for e in log if e.time is not None) + dt.timedelta(days=given.history)
         contents: dict[str, bytes | None] = {"site file": None, **learnt(log, since)}
-        for name, content in contents.items():
-            kept, cpu_ms = issued(log, since, content)
+        for name, (kept, cpu_ms) in issued(log, since, contents).items():
             print(f"seed {seed}, {name}: {cpu_ms} ms CPU an hour", flush=True)
             for lead, pair in followed(kept, log).items():
                 every.setdefault(name, {}).setdefault(lead, []).append(pair)

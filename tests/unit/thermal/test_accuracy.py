@@ -113,7 +113,9 @@ def test_forecasts_of_a_model_that_went_are_judged_by_it() -> None:
 def issued() -> Issued:
     at = datetime(2026, 1, 2, tzinfo=UTC)
     table = ((1.0,) * 2,) * 3
-    return Issued(issued=at, model_hash="m", air_c=table, half_width_k=table, stretch=table)
+    return Issued(
+        issued=at, model_hash="m", air_c=table, half_width_k=table, weather_k=table, rest_k=table
+    )
 
 
 def test_scores_are_of_what_is_known_and_none_without() -> None:
@@ -121,7 +123,7 @@ def test_scores_are_of_what_is_known_and_none_without() -> None:
     half = np.full((3, 2, 2), 1.0)
     half[0, 0, 1] = 0.5
     now = datetime(2026, 1, 3, tzinfo=UTC)
-    due = Due(np.array([0, 6]), (issued(), issued()), error, half, np.ones_like(half))
+    due = Due(np.array([0, 6]), (issued(), issued()), error, half, half, half)
     assert scored(due, ROOMS, now) is None
     error[0] = [[1.0, -2.0], [0.5, np.nan]]
     found = scored(due, ROOMS, now)
