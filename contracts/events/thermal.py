@@ -120,7 +120,7 @@ class AccuracyScored(Record):
 
     A forecast answers to any heating and is judged at the one that came, with the weather that was
     forecast. Of every third hour's, issued from ``since`` to ``until``; keys of ``house`` (all rooms
-    together) and of each room are lead times: ``1h``, ``6h``, ``24h``. What was not measured, or whose
+    together) and of each room are lead times: ``1h``, ``6h``, ``24h``, ``48h``. What was not measured, or whose
     heating is not known, does not count.
     """
 

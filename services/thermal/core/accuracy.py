@@ -28,7 +28,7 @@ from services.thermal.core.predict import Forecast, course
 Array = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
-LEADS_S = (3_600, 6 * 3_600, 24 * 3_600)
+LEADS_S = (3_600, 6 * 3_600, 24 * 3_600, 48 * 3_600)
 LEAD_ROWS = np.array(LEADS_S, dtype=np.int64) // ROW_S
 KEPT_S = 3 * 3_600
 """Every third hour's forecast is kept: errors of neighbouring hours are nearly the same."""

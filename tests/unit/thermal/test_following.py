@@ -29,7 +29,7 @@ from tests.unit.thermal.test_in_service import engine_with, identified, wire
 HALF_K = 1.6448536269514722
 """Holds nine of ten errors of 1 K."""
 ROOMS = 6
-LAST_LEAD = LEADS_S.index(86_400)
+DAY_AHEAD = LEADS_S.index(86_400)
 AT_LEADS = [lead_s().index(lead) for lead in LEADS_S]
 ISSUED = Issued(
     issued=datetime(2026, 1, 2, tzinfo=UTC), model_hash="m", air_c=(), half_width_k=(), weather_k=(), rest_k=()
@@ -40,7 +40,7 @@ def lived(days: int, factor: float, weather_k: float) -> tuple[Following, list[n
     """Days of errors of 1 K, and beside them the weather's of which the record knows the size, under bands
     whose rest is `factor` of what it should be; with what it was stretched to.
 
-    An error of a day ahead comes due with the next day's scores."""
+    Errors of a day ahead and more come due with the next day's scores."""
     rng, following, issued = np.random.default_rng(1), Following(), []
     yesterday: Due | None = None
     for day in range(days):
@@ -51,11 +51,11 @@ def lived(days: int, factor: float, weather_k: float) -> tuple[Following, list[n
         error = np.hypot(1.0, weather_k) * rng.normal(size=half.shape)
         today = Due(rows, (ISSUED,) * 8, error, half, weather, rest)
         late = today.error_k.copy()
-        today.error_k[LAST_LEAD] = np.nan
+        today.error_k[DAY_AHEAD:] = np.nan
         if yesterday is not None:
             following.take(yesterday, int(rows[-1]) + 6)
         following.take(today, int(rows[-1]) + 6)
-        late[:LAST_LEAD] = np.nan
+        late[:DAY_AHEAD] = np.nan
         yesterday = Due(rows, (ISSUED,) * 8, late, half, weather, rest)
         issued.append((stretch * rest)[:, 0])
     return following, issued
@@ -71,14 +71,15 @@ def test_wrong_bands_heal_at_every_lead(factor: float, weather_k: float) -> None
     assert len(following.model_dump_json()) < 20_000
 
 
-def test_between_the_leads_the_stretch_is_linear_and_after_the_last_it_stays() -> None:
-    following = Following(scale=((1.0,) * 2, (2.0,) * 2, (4.0, 5.0)))
+def test_between_the_leads_the_stretch_is_linear_and_before_the_first_it_is_that() -> None:
+    following = Following(scale=((1.0,) * 2, (2.0,) * 2, (4.0, 5.0), (6.0, 3.0)))
     found = following.stretch(2)
     at = dict(zip(lead_s(), found.tolist(), strict=True))
     assert at[900] == at[3_600] == [1.0, 1.0]
     assert at[12_600] == [1.5, 1.5]
     assert at[15 * 3_600] == [3.0, 3.5]
-    assert at[48 * 3_600] == [4.0, 5.0]
+    assert at[36 * 3_600] == [5.0, 4.0]
+    assert at[48 * 3_600] == [6.0, 3.0]
     assert (Following().stretch(2) == 1.0).all()
 
 
@@ -169,7 +170,7 @@ def test_issued_bands_join_physics_that_is_stretched_and_the_weather(
 ) -> None:
     engine, issued, _ = week
     state = engine.state.model_copy(deep=True)
-    state.following.scale = ((2.0,) * 2, (1.0,) * 2, (1.5,) * 2)
+    state.following.scale = ((2.0,) * 2, (1.0,) * 2, (1.5,) * 2, (0.7,) * 2)
     at = issued[-1].start
     said = engine.service._dynamics(state, at, "t")
     assert said is not None
@@ -179,7 +180,7 @@ def test_issued_bands_join_physics_that_is_stretched_and_the_weather(
     wanted = np.hypot(state.following.stretch(2) * physics, weather)
     found = np.column_stack([room.half_width_k for room in said.rooms.values()])
     np.testing.assert_allclose(found, wanted, atol=1e-3)
-    assert (weather[AT_LEADS[LAST_LEAD]] > 0.1 * wanted[AT_LEADS[LAST_LEAD]]).all()
+    assert (weather[AT_LEADS[DAY_AHEAD]] > 0.1 * wanted[AT_LEADS[DAY_AHEAD]]).all()
     assert sum(state.weather_errors.temperature.days) > 10.0  # learnt from the log
     assert sum(state.weather_errors.sun.days) > 3.0
 
