@@ -73,13 +73,14 @@ def lived(days: float, seed: int) -> list[Event]:
 
 
 def learnt(log: list[Event], until: dt.datetime) -> dict[str, bytes]:
-    """A model of the days until then as it would be promoted, without and with its correction."""
+    """A model of the days until then, and with its correction if that would be promoted."""
     past = read(e for e in log if e.time is None or e.time <= until)
     assert past.site is not None
     prior = model_of(past.site)
     verdict = consider(past.rooms.history(past.site), past.memory, prior, prior)
     print(verdict.reason, flush=True)
-    return {"learnt": pack(verdict.candidate), "corrected": verdict.content}
+    alone = pack(verdict.candidate)
+    return {"learnt": alone} | ({} if verdict.content == alone else {"corrected": verdict.content})
 
 
 class Kept(Waiting):
