@@ -18,6 +18,8 @@ from services.thermal.core.weather_errors import (
     BLOCKS,
     PRIOR_CORRELATION,
     PRIOR_SD,
+    Errors,
+    Run,
     WeatherErrors,
 )
 from tests.unit.thermal.house import LATITUDE, LONGITUDE, START, true_house
@@ -123,15 +125,22 @@ def test_what_is_not_measured_teaches_nothing() -> None:
     assert sum(night.sun.days) == 0.0
 
 
-def test_an_error_pairs_with_its_neighbour_only() -> None:
-    """After silence the runs that wait go on at their own leads, and nothing is paired across it."""
+def test_silence_costs_every_run_that_waits_its_lead() -> None:
     whole, gap = (lived(4, silent=hours).temperature for hours in ((0, 0), (51, 54)))
     waiting = 8  # runs of the last two days, six hours apart
     assert sum(whole.days) - sum(gap.days) == pytest.approx(waiting * 6 / 24, rel=0.1)
-    wrong, lost = (lived(4, sd=2.0, silent=hours).temperature for hours in ((0, 0), (51, 54)))
-    assert lost.pairs < wrong.pairs
-    last = max(lost.waiting)
-    assert max(wrong.waiting) == last and lost.waiting[last] == wrong.waiting[last]
+
+
+def test_an_error_pairs_with_its_neighbour_only() -> None:
+    errors = Errors(waiting={8: Run(told=(1.0,) * BLOCKS)})
+    pairs = []
+    for block, known in ((8, True), (9, False), (10, True), (11, True)):
+        for part in range(6 if known else 0):
+            errors.sample(0.0, block * BLOCK_S + part * 1_800)
+        errors.close(block, np.ones(BLOCKS), 1.0)
+        pairs.append(errors.pairs)
+    assert [square > 0.0 for square in errors.squares[:4]] == [True, False, True, True]
+    assert pairs[:3] == [0.0, 0.0, 0.0] and pairs[3] > 0.0
 
 
 def test_a_faulty_sensor_or_a_late_sample_does_no_great_harm() -> None:
