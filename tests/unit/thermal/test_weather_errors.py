@@ -132,14 +132,21 @@ def test_silence_costs_every_run_that_waits_its_lead() -> None:
 
 
 def test_an_error_pairs_with_its_neighbour_only() -> None:
-    errors = Errors(waiting={8: Run(told=(1.0,) * BLOCKS)})
+    """Of four blocks the second is silent; the first sample of the next one closes a block."""
+    first = START // BLOCK_S
+    record = WeatherErrors(
+        block=first, temperature=Errors(waiting={first: Run(told=(6.0,) * BLOCKS)})
+    )  # fmt: skip
     pairs = []
-    for block, known in ((8, True), (9, False), (10, True), (11, True)):
-        for part in range(6 if known else 0):
-            errors.sample(0.0, block * BLOCK_S + part * 1_800)
-        errors.close(block, np.ones(BLOCKS), 1.0)
-        pairs.append(errors.pairs)
-    assert [square > 0.0 for square in errors.squares[:4]] == [True, False, True, True]
+    for block in (first, first + 2, first + 3, first + 4):
+        for part in range(6):
+            sample = OutdoorSampled(
+                time=at(block * BLOCK_S + part * 1_800), temperature_c=5.0, ghi_w_m2=None
+            )  # fmt: skip
+            record.take(sample, None, LATITUDE, LONGITUDE)
+        pairs.append(record.temperature.pairs)
+    squares = record.temperature.squares[:5]
+    assert [square > 0.0 for square in squares] == [True, False, True, True, False]
     assert pairs[:3] == [0.0, 0.0, 0.0] and pairs[3] > 0.0
 
 
@@ -177,13 +184,18 @@ def outlook() -> Outlook:
     return Outlook(run, Planned())
 
 
-def test_nine_of_ten_courses_under_wrong_weather_end_inside_the_band(long_record: WeatherErrors) -> None:
+@pytest.mark.parametrize("sun_alone", [False, True])
+def test_nine_of_ten_courses_under_wrong_weather_end_inside_the_band(
+    long_record: WeatherErrors, sun_alone: bool
+) -> None:
     """Temperature and sun wrong as the record says, everything else known: simulated step by step."""
-    model, start = true_house(2), START + 6 * HOUR_S
-    half = weather_half_width_k(model, outlook(), at(start), long_record)
+    model, start, record = true_house(2), START + 6 * HOUR_S, long_record.model_copy(deep=True)
+    if sun_alone:
+        record.temperature = Errors(days=(1e9,) * BLOCKS)
+    half = weather_half_width_k(model, outlook(), at(start), record)
     assert half.shape == (len(grid.STEPS_S), 2)
     dynamics, rng, runs = discretise(model, grid.QUARTER_S), np.random.default_rng(5), 1_500
-    outside, sky = (rng.standard_normal((runs, BLOCKS)) @ f.T for f in long_record.factors())
+    outside, sky = (rng.standard_normal((runs, BLOCKS)) @ f.T for f in record.factors())
     x = np.zeros((runs, dynamics.layout.size))
     for k in range(48 * 4):
         begin, block = start + k * grid.QUARTER_S, k * grid.QUARTER_S // BLOCK_S
