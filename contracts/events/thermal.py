@@ -74,9 +74,9 @@ class RoomDynamics(Record):
     `half_width_k` is half the width of the band that holds the air at the end of each step in nine
     of ten cases, empty when not known. The model is linear and its noise is added, so it is the same
     whatever the relays do. It joins what the filter does not know of the present, the noise until
-    then, and how wrong parameters and structure have been on days they had not seen. The weather
-    forecast comes without a spread; its errors count as far as earlier bands missed because of them,
-    for all this is stretched by what those have held in this house.
+    then, how wrong parameters and structure have been on days they had not seen (this much is
+    stretched by what bands have held in this house), and what the weather forecast's errors do to the
+    room: as large, by lead, and as lasting as forecasts have been wrong here.
     """
 
     air_c: Celsius
@@ -120,7 +120,7 @@ class AccuracyScored(Record):
 
     A forecast answers to any heating and is judged at the one that came, with the weather that was
     forecast. Of every third hour's, issued from ``since`` to ``until``; keys of ``house`` (all rooms
-    together) and of each room are lead times: ``1h``, ``6h``, ``24h``. What was not measured, or whose
+    together) and of each room are lead times: ``1h``, ``6h``, ``24h``, ``48h``. What was not measured, or whose
     heating is not known, does not count.
     """
 

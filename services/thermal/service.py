@@ -21,7 +21,7 @@ from chassis.service import Decision, Service, State
 from contracts import grid
 from contracts.envelope import Event
 from contracts.events.clock import Ticked
-from contracts.events.measurement import SweepCompleted
+from contracts.events.measurement import OutdoorSampled, SweepCompleted
 from contracts.events.plan import PlanComputed
 from contracts.events.system import ConfigLoaded, ModelChecked, ModelPromoted
 from contracts.events.thermal import (
@@ -42,6 +42,7 @@ from services.thermal.core.dynamics import (
     lead_s,
     physics_half_width_k,
     room_dynamics,
+    weather_half_width_k,
 )
 from services.thermal.core.filter import (
     StepInputs,
@@ -56,6 +57,7 @@ from services.thermal.core.gains import gains_by_room
 from services.thermal.core.hindsight import Filter, Track, added_c
 from services.thermal.core.intake import RelayTime, RoomInput
 from services.thermal.core.memory import ROW_S, Memory
+from services.thermal.core.weather_errors import WeatherErrors
 
 Array = NDArray[np.float64]
 
@@ -93,6 +95,7 @@ class ThermalState(State):
     planned: Planned = Planned()
     issued: datetime | None = None
     stepped: bool = False
+    weather_errors: WeatherErrors = WeatherErrors()
     waiting: Waiting = Waiting()
     following: Following = Following()
     dynamics: DynamicsIssued | None = None
@@ -134,6 +137,9 @@ class Thermal(Service[ThermalState]):
             _adopt(state, data)
         elif isinstance(data, WeatherForecastIssued):
             state.weather_event = event.id
+        elif isinstance(data, OutdoorSampled) and state.model is not None:
+            place = state.model.latitude_deg, state.model.longitude_deg
+            state.weather_errors.take(data, state.memory.intake.weather, *place)
         elif isinstance(data, PlanComputed):
             state.planned = Planned.of(data)
         elif isinstance(data, ModelPromoted) and data.quantity == "thermal":
@@ -203,14 +209,15 @@ class Thermal(Service[ThermalState]):
         if not outlook.complete:
             return None
         start = grid.floor(now, grid.QUARTER_S)
-        half, added, said = physics_half_width_k(model, found), None, ""
+        rest, added, said = physics_half_width_k(model, found), None, ""
         if state.corrected:
             added, learnt, said = self._added(state, model, outlook, start)
-            half = half if learnt is None else np.where(np.isfinite(learnt), learnt, half)
-        stretch = state.following.stretch(len(model.rooms))
-        half, forecast = stretch * half, outlook.forecast(model, start)
+            rest = rest if learnt is None else np.where(np.isfinite(learnt), learnt, rest)
+        felt = weather_half_width_k(model, outlook, start, state.weather_errors)
+        half = np.hypot(state.following.stretch(len(model.rooms)) * rest, felt)
+        forecast = outlook.forecast(model, start)
         air = unheated_c(model, found, forecast) + (0.0 if added is None else np.nan_to_num(added))
-        state.waiting.keep(start, now, state.model_hash, air, half, stretch)
+        state.waiting.keep(start, now, state.model_hash, air, half, felt, rest)
         return DynamicsIssued(
             issued=now, start=start, step_s=grid.STEPS_S,
             rooms=dict(room_dynamics(model, found, forecast, added, half)),
@@ -258,19 +265,18 @@ def _adopt(state: ThermalState, identified: ModelIdentified) -> None:
     """Put a model of the log in force; what the filter knows of the rooms is carried over."""
     if identified.model_hash == state.model_hash:
         return
+    learnt = identified.model.provenance.method != PRIOR_METHOD
     outdoor_c = state.memory.intake.outdoor_c
     if state.filter is not None and state.model is not None and outdoor_c is not None:
-        found = transfer_state(state.model, state.filter, identified.model, outdoor_c)
-        before = physics_half_width_k(state.model, state.filter)
-        narrower = before / np.maximum(physics_half_width_k(identified.model, found), 1e-6)
-        state.waiting.replaced(state.model, state.model_hash, narrower)
-        state.following.carry(narrower, state.memory.last)
-        state.filter = found
+        state.filter = transfer_state(state.model, state.filter, identified.model, outdoor_c)
+        state.waiting.replaced(state.model, state.model_hash)
+        if not (state.learnt and learnt):
+            state.following = Following(first=state.memory.last + 1)
     else:
         state.filter, state.waiting, state.following = None, Waiting(), Following()
     state.model, state.model_hash = identified.model, identified.model_hash
     state.corrected = identified.corrected
-    state.learnt = identified.model.provenance.method != PRIOR_METHOD
+    state.learnt = learnt
     state.announce = state.new_model = False
 
 

@@ -28,7 +28,7 @@ from services.thermal.core.predict import Forecast, course
 Array = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
-LEADS_S = (3_600, 6 * 3_600, 24 * 3_600)
+LEADS_S = (3_600, 6 * 3_600, 24 * 3_600, 48 * 3_600)
 LEAD_ROWS = np.array(LEADS_S, dtype=np.int64) // ROW_S
 KEPT_S = 3 * 3_600
 """Every third hour's forecast is kept: errors of neighbouring hours are nearly the same."""
@@ -52,21 +52,22 @@ def unheated_c(model: HouseModel, state: FilterState, forecast: Forecast) -> Arr
 
 class Issued(BaseModel):
     """What a forecast said at LEADS_S of each room, in the model's order: air without heating, degC,
-    half the width of its 90 % band, K, and by what a band of the model in force would have to be
-    stretched to be that (`following`)."""
+    half the width of its 90 % band, K, of that what the weather forecast's errors give, and the rest
+    before it was stretched (`following`)."""
 
     issued: datetime
     model_hash: str
     air_c: Table
     half_width_k: Table
-    stretch: Table
+    weather_k: Table
+    rest_k: Table
 
 
 @dataclass(frozen=True)
 class Due:
-    """Forecasts that have come due: predicted less measured, K, and half width of the band.
+    """Forecasts that have come due: predicted less measured, K, and half widths as in `Issued`.
 
-    All three (leads, forecasts, rooms); the error is NaN where it is not due, or not known. `rows` of
+    All four (leads, forecasts, rooms); the error is NaN where it is not due, or not known. `rows` of
     the memory at which the forecasts began.
     """
 
@@ -74,7 +75,8 @@ class Due:
     issued: tuple[Issued, ...]
     error_k: Array
     half_width_k: Array
-    stretch: Array
+    weather_k: Array
+    rest_k: Array
 
 
 class Waiting(BaseModel):
@@ -88,30 +90,30 @@ class Waiting(BaseModel):
 
     def keep(
         self, start: datetime, issued: datetime, model_hash: str, air_c: Array, half_width_k: Array,
-        stretch: Array,
+        weather_k: Array, rest_k: Array,
     ) -> None:  # fmt: skip
         """Remember every third hour's forecast; all (steps, rooms) on the planner's grid."""
         if int(start.timestamp()) % KEPT_S == 0:
             self.forecasts[int(start.timestamp()) // ROW_S] = Issued(
                 issued=issued, model_hash=model_hash, air_c=_table(at_leads(air_c)),
-                half_width_k=_table(at_leads(half_width_k)), stretch=_table(at_leads(stretch)),
+                half_width_k=_table(at_leads(half_width_k)), weather_k=_table(at_leads(weather_k)),
+                rest_k=_table(at_leads(rest_k)),
             )  # fmt: skip
 
-    def replaced(self, model: HouseModel, model_hash: str, narrower: Array) -> None:
-        """A model goes out of force for one whose bands are `narrower` (steps, rooms) times; its
-        forecasts are judged by it all the same."""
+    def replaced(self, model: HouseModel, model_hash: str) -> None:
+        """A model goes out of force; its forecasts are judged by it all the same."""
         if any(f.model_hash == model_hash for f in self.forecasts.values()):
             self.models[model_hash] = model
-        for forecast in self.forecasts.values():
-            forecast.stretch = _table(np.array(forecast.stretch) * at_leads(narrower))
 
     def come_due(self, memory: Memory, model: HouseModel, model_hash: str) -> Due:
         """Hold against the memory what has come due since the last time, and forget what is done."""
         rows = np.array(sorted(self.forecasts), dtype=np.int64)
         mine = tuple(self.forecasts[row] for row in rows.tolist())
         shape = len(mine), len(LEADS_S), len(model.rooms)
-        half = np.array([f.half_width_k for f in mine]).reshape(shape)
-        stretch = np.array([f.stretch for f in mine]).reshape(shape)
+        half, weather, rest = (
+            np.array([getattr(f, name) for f in mine]).reshape(shape)
+            for name in ("half_width_k", "weather_k", "rest_k")
+        )
         error = np.full(shape, np.nan)
         for digest in {f.model_hash for f in mine}:
             used = model if digest == model_hash else self.models[digest]
@@ -126,7 +128,7 @@ class Waiting(BaseModel):
         }
         left = {f.model_hash for f in self.forecasts.values()}
         self.models = {digest: old for digest, old in self.models.items() if digest in left}
-        by_lead = (values.transpose(1, 0, 2) for values in (error, half, stretch))
+        by_lead = (values.transpose(1, 0, 2) for values in (error, half, weather, rest))
         return Due(rows, mine, *by_lead)
 
 

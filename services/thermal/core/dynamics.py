@@ -16,11 +16,15 @@ from contracts.events.plan import PlanComputed
 from contracts.events.thermal import RoomDynamics, StepGains
 from contracts.events.weather import WeatherForecastIssued
 from contracts.thermal_model import HouseModel
+from services.thermal.core.discretise import FIRST_ROOM_INPUT, discretise, layout_of
 from services.thermal.core.filter import FilterState
 from services.thermal.core.gains import gains_by_room
+from services.thermal.core.intake import series
 from services.thermal.core.memory import ROW_S, Ahead
 from services.thermal.core.planner_view import room_views
 from services.thermal.core.predict import Z_90, Forecast, air_sd_c
+from services.thermal.core.solar import clear_sky_ghi, solar_gains, sun_path
+from services.thermal.core.weather_errors import BLOCK_S, BLOCKS, WeatherErrors
 
 Array = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -77,11 +81,7 @@ class Outlook:
 
     def series(self, values: Sequence[float | None], at_s: Array) -> Array:
         """A forecast's values, linear between the middles of its steps, at epoch seconds."""
-        run = self.weather
-        known = [(i, v) for i, v in enumerate(values) if v is not None]
-        middles = [int(run.start.timestamp()) + (i + 0.5) * run.step_s for i, _ in known]
-        found: Array = np.interp(at_s, middles, np.array([v for _, v in known], dtype=np.float64))
-        return found
+        return series(self.weather, values, at_s)
 
     def forecast(self, model: HouseModel, start: datetime) -> Forecast:
         """Inputs and reference heating on the planner's grid."""
@@ -117,6 +117,43 @@ def lead_s() -> list[int]:
 def physics_half_width_k(model: HouseModel, state: FilterState) -> Array:
     """(steps, rooms) half the width of the 90 % band of physics at the end of each step, K."""
     return Z_90 * air_sd_c(model, state, lead_s(), grid.QUARTER_S)
+
+
+def weather_half_width_k(
+    model: HouseModel, outlook: Outlook, start: datetime, errors: WeatherErrors
+) -> Array:
+    """(steps, rooms) half the width of the 90 % band that the weather's errors alone give the air, K.
+
+    Errors are constant over each block of `weather_errors`, counted from `start`; those of temperature and
+    of irradiance are independent. Exact in the coupled model, but for the sun's part being linear around
+    the forecast.
+    """
+    steps = np.array(grid.STEPS_S)
+    ends = np.cumsum(steps)
+    middles = np.asarray(ends - steps / 2 + int(start.timestamp()), dtype=np.float64)
+    block = np.minimum((ends - steps) // BLOCK_S, BLOCKS - 1)
+    outside, sky = errors.factors()
+    sun = sun_path(middles, model.latitude_deg, model.longitude_deg)
+    spread = np.sqrt((sky**2).sum(axis=1))[block]
+    swing = spread * clear_sky_ghi(sun)
+    ghi = outlook.series(outlook.weather.ghi_w_m2, middles)
+    more, less = (
+        np.hstack(solar_gains(model, middles, np.maximum(ghi + by, 0.0), sun=sun))
+        for by in (swing, -swing)
+    )
+    gain_w = (more - less) / (2.0 * spread)[:, None]
+    rooms = len(model.rooms)
+    layout = layout_of(model)
+    states = np.zeros((layout.size, 2 * BLOCKS))
+    variance = np.empty((len(steps), rooms))
+    for k, seconds in enumerate(steps.tolist()):
+        dynamics = discretise(model, seconds)
+        states = dynamics.A @ states
+        states[:, :BLOCKS] += np.outer(dynamics.B_outside, outside[block[k]])
+        felt = dynamics.B[:, FIRST_ROOM_INPUT + rooms :] @ gain_w[k]
+        states[:, BLOCKS:] += np.outer(felt, sky[block[k]])
+        variance[k] = (states[layout.air] ** 2).sum(axis=1)
+    return np.asarray(Z_90 * np.sqrt(variance))
 
 
 def room_dynamics(

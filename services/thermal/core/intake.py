@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel
 
 from contracts.base import Record
@@ -13,7 +15,17 @@ from contracts.events.weather import WeatherForecastIssued
 from contracts.thermal_model import HouseModel
 from services.thermal.core.solar import clear_sky_ghi, sun_path
 
+Array = NDArray[np.float64]
+
 OUTDOOR_MAX_AGE = timedelta(hours=1)
+
+
+def series(run: WeatherForecastIssued, values: Sequence[float | None], at_s: Array) -> Array:
+    """A forecast's values at epoch seconds: linear between the middles of its steps, held at its ends."""
+    known = [(i, v) for i, v in enumerate(values) if v is not None]
+    middles = [int(run.start.timestamp()) + (i + 0.5) * run.step_s for i, _ in known]
+    found: Array = np.interp(at_s, middles, np.array([v for _, v in known], dtype=np.float64))
+    return found
 
 
 class RelayTime(BaseModel):

@@ -61,7 +61,7 @@ def test_a_true_model_is_right_at_the_heating_that_came_and_every_forecast_count
     assert said[-1].until > said[-1].since and said[-1].model_hash == engine.state.model_hash
     for lead in LEADS_S:
         wanted = len(pairs(starts, said[-1].time, lead))
-        assert wanted > 20
+        assert wanted > 12
         assert [count(said, room, lead) for room in ROOMS] == [wanted, wanted]
         last = said[-1].house[f"{lead // 3_600}h"]
         assert last.mae_k < 0.05 and last.coverage_90 == 1.0  # relays move the rooms by kelvins
@@ -112,16 +112,18 @@ def test_forecasts_of_a_model_that_went_are_judged_by_it() -> None:
 
 def issued() -> Issued:
     at = datetime(2026, 1, 2, tzinfo=UTC)
-    table = ((1.0,) * 2,) * 3
-    return Issued(issued=at, model_hash="m", air_c=table, half_width_k=table, stretch=table)
+    table = ((1.0,) * 2,) * len(LEADS_S)
+    return Issued(
+        issued=at, model_hash="m", air_c=table, half_width_k=table, weather_k=table, rest_k=table
+    )
 
 
 def test_scores_are_of_what_is_known_and_none_without() -> None:
-    error = np.full((3, 2, 2), np.nan)
-    half = np.full((3, 2, 2), 1.0)
+    error = np.full((len(LEADS_S), 2, 2), np.nan)
+    half = np.full((len(LEADS_S), 2, 2), 1.0)
     half[0, 0, 1] = 0.5
     now = datetime(2026, 1, 3, tzinfo=UTC)
-    due = Due(np.array([0, 6]), (issued(), issued()), error, half, np.ones_like(half))
+    due = Due(np.array([0, 6]), (issued(), issued()), error, half, half, half)
     assert scored(due, ROOMS, now) is None
     error[0] = [[1.0, -2.0], [0.5, np.nan]]
     found = scored(due, ROOMS, now)
@@ -145,4 +147,4 @@ def test_scores_are_said_with_the_sweep_even_if_the_filter_made_no_step() -> Non
 def test_nothing_waits_nothing_is_due() -> None:
     engine, _, _ = run(simulate(true_house(2), days=1))
     due = Waiting().come_due(engine.state.memory, true_house(2), "m")
-    assert due.error_k.shape == (3, 0, 2)
+    assert due.error_k.shape == (len(LEADS_S), 0, 2)

@@ -22,7 +22,12 @@ from services.thermal.core.accuracy import at_leads
 from services.thermal.core.content import STORED_MEMBERS, pack, unpack
 from services.thermal.core.correction import Ridge, RoomLead, learn, look_back
 from services.thermal.core.drive import drive_of
-from services.thermal.core.dynamics import lead_s, physics_half_width_k
+from services.thermal.core.dynamics import (
+    Outlook,
+    lead_s,
+    physics_half_width_k,
+    weather_half_width_k,
+)
 from services.thermal.core.features import Cases, direct_features, issue_rows, physics_features
 from services.thermal.core.hindcast import run_filter
 from services.thermal.core.hindsight import APPLIED, TOO_SHORT, UNSETTLED, Track, added_c
@@ -217,8 +222,15 @@ def test_the_band_issued_is_that_of_physics_or_the_one_learnt_with_the_correctio
     engines = engine_with(model, pack(model), False), engine_with(model, content, True)
     physics, both = said(engines[0], part)[-1], said(engines[1], muted(part, {"room0"}, 3))[-1]
     told = [np.column_stack([r.half_width_k for r in d.rooms.values()]) for d in (physics, both)]
-    expected = [  # after three days bands are stretched
-        physics_half_width_k(model, e.state.filter) * e.state.following.stretch(2) for e in engines
+    weather = [  # after three days the rest is stretched
+        weather_half_width_k(
+            model, Outlook(e.state.memory.intake.weather, e.state.planned), d.start, e.state.weather_errors
+        )
+        for e, d in zip(engines, (physics, both), strict=True)
+    ]
+    expected = [
+        np.hypot(physics_half_width_k(model, e.state.filter) * e.state.following.stretch(2), felt)
+        for e, felt in zip(engines, weather, strict=True)
     ]
     assert np.allclose(told[0], expected[0], atol=6e-4)
     assert correction is not None and [r.corrected for r in both.rooms.values()] == [False, True]
@@ -228,7 +240,8 @@ def test_the_band_issued_is_that_of_physics_or_the_one_learnt_with_the_correctio
         learnt = correction.leads[correction.lead_rows.index(lead)][1]
         step = lead_s().index(lead * ROW_S)
         assert learnt is not None
-        assert told[1][step, 1] == pytest.approx(learnt.half_width_c * stretch[step, 1], abs=6e-4)
+        half = np.hypot(learnt.half_width_c * stretch[step, 1], weather[1][step, 1])
+        assert told[1][step, 1] == pytest.approx(half, abs=6e-4)
 
 
 def test_with_too_little_in_mind_or_silent_inputs_physics_stands_alone(
