@@ -6,9 +6,6 @@ from contracts.site import SiteConfig
 from contracts.thermal_model import HouseModel
 from services.thermal.core.prior import RoomFacts, prior_model
 
-FLOOR_SHARE = 0.85
-"""Share of a heated floor's power that goes into the slab first."""
-
 
 def model_of(site: SiteConfig) -> HouseModel:
     """What is believed of the rooms before any history is seen."""
@@ -19,7 +16,7 @@ def model_of(site: SiteConfig) -> HouseModel:
             heat_loss_w_per_k=room.heat_loss_w_per_k,
             heater_power_w=room.heater_w,
             neighbours=room.neighbours,
-            heat_to_mass_fraction=FLOOR_SHARE,
+            heat_to_mass_fraction=1.0,  # cables lie in the screed: no heat reaches the air at once
             window_azimuths_deg=tuple(window.azimuth_deg for window in room.windows),
         )
         for room in site.rooms
