@@ -39,6 +39,9 @@ REFINE_GROUPS = 4
 PLACED_ROUNDS = 3
 """Rounds in which the rooms are asked again beside what the site has chosen."""
 
+ANSWERS = 3
+"""How often site and rooms answer each other's whole choices at most."""
+
 WORTH_FRACTION = 1e-4
 """A plan that gains less than this share of the cost is no reason to go on."""
 
@@ -192,15 +195,22 @@ class Generation:
         return picked, solution
 
     def choose_again(self, picked: list[int], duals: Floats, stop: float) -> None:
-        """Whole choices of the site left less than the rooms took: they choose again beside them."""
+        """Whole choices of the site left less than the rooms took: they choose again beside them, then the
+        site beside the rooms and so on, while that gains."""
         assert self.done.placed is not None
         self.master.whole = self.done.placed.whole
         self.generate(Stabilised(duals), PLACED_ROUNDS, stop)
         picked, solution = self.choose([list(picked)])
         picked, solution = self.refine(picked, solution)
-        relays = self.read(picked, solution)
+        for _ in range(ANSWERS):
+            relays = self.read(picked, solution)
+            self.master.whole = {}
+            if not self.keep_if_cheaper(relays, anew=True):
+                break
+            self.master.whole = self.done.placed.whole
+            picked, solution, solves = settle(self.master, picked, self.price_one)
+            self.done.lp_solves += solves
         self.master.whole = {}
-        self.keep_if_cheaper(relays)
 
     def settle_site(self) -> None:
         """Search, and longer, for the whole choices of cars and loads beside the relays of the plan."""
