@@ -115,7 +115,8 @@ def place(
     """
     site, solution, relaxed, solver, integers = _solve_site(house, relays, dict(fixed or {}), nodes)
     shared = [
-        read_decisions(house, site, columns, solution.values, relays) for columns in site.scenarios
+        read_decisions(house, site, number, solution.values, relays)
+        for number in range(len(site.scenarios))
     ]
     objective = over_scenarios(house, shared)
     decisions = shared[0]
@@ -204,8 +205,7 @@ def _nominal(house: House, relays: Floats, site: SiteRows, chosen: Solution) -> 
         # cannot do in the nominal future what it does in theirs
         shared = {c: v for c, v in fixed.items() if c < site.first_scenario_column}
         placed = _solve_site(nominal, relays, shared)
-    rows = placed.rows
-    return read_decisions(nominal, rows, rows.scenarios[0], placed.chosen.values, relays)
+    return read_decisions(nominal, placed.rows, 0, placed.chosen.values, relays)
 
 
 def lp_plan(
