@@ -45,6 +45,9 @@ FAR_OFF = 0.1
 PLACING_SHARE = 0.2
 """Share of the wanted gap kept back for the site's integers, which are placed after the choice."""
 
+POLISH_GAP = 1e-2
+"""Share of the cost from which a plan is searched for among all schedules at once."""
+
 AGAIN_SHARE = 0.5
 """Where they cost more than this share, the rooms choose again beside them."""
 
@@ -122,6 +125,8 @@ class _Decomposition(Generation):
         cost = done.placed.objective_eur
         if cost - done.bound_eur > FAR_GAP * abs(cost):
             self.keep_rounded()
+        if done.placed.objective_eur - done.bound_eur > POLISH_GAP * abs(cost):
+            self.polish(prices.best_duals, LATE_STOP)
         self.settle_site()
         done.columns = self.master.count
         return done

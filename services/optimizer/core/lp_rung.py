@@ -15,6 +15,7 @@ from services.optimizer.core.costs import over_scenarios
 from services.optimizer.core.decisions import Decisions, read_decisions
 from services.optimizer.core.house import House
 from services.optimizer.core.linear_model import (
+    QUICK_SCIP,
     STRONG_PIVOTS,
     LinearModel,
     Solution,
@@ -29,12 +30,6 @@ Floats = NDArray[np.float64]
 BIASES = (0.35, 0.5, 0.65)
 SITE_NODES, LAST_NODES = 100, 400
 """For a candidate, and for the plan that is made: with two cars and loads 100 nodes were up to 9 % dearer."""
-SITE_SCIP = (
-    "presolving/maxrestarts = 0\nseparating/maxroundsroot = 5\nseparating/maxrounds = 0\n"
-    "heuristics/alns/freq = -1\n"
-)
-"""Restarts, cuts and searches of large neighbourhoods cost more than they save on these small, loose
-models."""
 STAIRCASE_GLOP = f"use_preprocessing:false use_dual_simplex:true {STRONG_PIVOTS}"
 """With the rooms' dynamics as rows the dual simplex needs two thirds of the primal's time."""
 SITE_GAP, SETTLED_GAP = 1e-4, 1e-3
@@ -151,7 +146,7 @@ def _solve_site(
         pass  # the guess was no solution; the search finds one
     try:
         found = model.solve(
-            "scip", fixed=fixed, gap=SITE_GAP, nodes=nodes, parameters=SITE_SCIP
+            "scip", fixed=fixed, gap=SITE_GAP, nodes=nodes, parameters=QUICK_SCIP
         )
         return _Site(site, found, relaxed, "scip", integers)
     except SolverFailed:
