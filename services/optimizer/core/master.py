@@ -37,6 +37,8 @@ QUICK_GLOP = "use_preprocessing:false"
 
 WHOLE_GAP, WHOLE_NODES = 3e-4, 100
 """Relative gap and nodes at which a search among all schedules ends."""
+DUAL_TOLERANCE = 1e-7
+"""SCIP's LPs take reduced costs this far below 0 for 0; over the box of all columns that may hide so much."""
 WHOLE_WORK = 100_000
 """Rows of the site times whole columns in such a search: about a second."""
 LEAST_SCHEDULES, MOST_SCHEDULES = 4, 16
@@ -235,6 +237,29 @@ class Master:
             for columns, picks in zip(chosen, few, strict=True)
         ]
         return picked, found
+
+    def whole_bound(self, duals: Floats, ends_c: list[tuple[float, float]]) -> float:
+        """As `base.dual_bound`, but with whole choices of the site: a lower bound on what it costs, less what
+        the rooms pay at `duals`; -inf where none is found.
+
+        The site gets copies of the relays (0..1) and of the temperatures that one-node rooms leave to their
+        tails (within `ends_c`), at the prices that the rooms pay for theirs. In a true plan the copies are the
+        relays and temperatures themselves and the payments cancel, so that the sum of both minima is a bound.
+        """
+        model, prices = self.base.clone(), self.prices(duals, np.zeros(len(self.columns)))
+        for room, arrays in enumerate(self.house.rooms):
+            relay = model.variables(self.steps, 0.0, 1.0, -prices.on_cost_eur[room])
+            for rows, coefficient in self.entries[room]:
+                model.put(rows[: self.steps], relay, coefficient * arrays.power_kw)
+            for rows, gain in self.tail_links[room]:
+                end = model.variables(1, *ends_c[room], -(duals[rows] @ gain))
+                model.put(rows, end, -gain[:, 0])
+        low, high = model.vectors()[:2]
+        try:
+            found = model.solve("scip", gap=WHOLE_GAP, nodes=WHOLE_NODES, parameters=QUICK_SCIP)
+        except SolverFailed:
+            return -np.inf
+        return found.bound - DUAL_TOLERANCE * float((high - low).sum())
 
     def _solve_on(self, picked: dict[int, int]) -> tuple[Solution, list[Ints]] | None:
         """From where the last solve ended; None where that leads nowhere."""
