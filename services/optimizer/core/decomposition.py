@@ -185,9 +185,10 @@ class _Decomposition(Generation):
         return slack
 
     def _far_from_bound(self) -> bool:
+        """Whether the gap asks for searches with whole choices, and they are quick."""
         assert self.done.placed is not None
         cost = self.done.placed.objective_eur
-        return cost - self.done.bound_eur > WIDE_GAP * abs(cost)
+        return self.quick and cost - self.done.bound_eur > WIDE_GAP * abs(cost)
 
     def _certify_whole(self) -> None:
         """The bound with the site's choices whole, at the same prices."""

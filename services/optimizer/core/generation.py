@@ -44,6 +44,8 @@ ANSWERS = 3
 """How often site and rooms answer each other's whole choices at most."""
 
 VARIED, VARY_SHARE = 4, 0.3
+"""Schedules a room that are asked for at other times, and the part of the gap that leaving a schedule's
+steps may cost: 1 sought too far away for houses whose gap is the bound's."""
 POLISHES = 3
 """How often whole choices are searched for among all schedules at once."""
 
@@ -110,6 +112,8 @@ class Generation:
         """How closely a room is searched, in the words of its pricer."""
         self.fractions_eur = np.inf
         """Cost of the master's fractions of schedules, EUR, when it was asked last."""
+        self.quick = len(house.scenarios) == 1
+        """Whether whole choices of the site are quickly searched for; with five futures a search took 7 s."""
         self.done = Decomposed()
 
     @cached_property
@@ -153,7 +157,7 @@ class Generation:
             self.done.placed = place(self.house, relays)
             return True
         if anew or best.solver == "glop":
-            placed = place(self.house, relays)
+            placed = place(self.house, relays, start=best.whole)
         else:
             shared = self.master.site.first_scenario_column
             kept = {column: value for column, value in best.whole.items() if column < shared}
@@ -210,7 +214,7 @@ class Generation:
         relays = self.read(picked, solution)
         self.master.whole = {}
         for _ in range(ANSWERS):
-            if not self.keep_if_cheaper(relays, anew=True):
+            if not self.keep_if_cheaper(relays, anew=self.quick) or not self.quick:
                 break
             self.master.whole = self.done.placed.whole
             picked, relays = self._settle(picked)
@@ -271,7 +275,9 @@ class Generation:
         assert placed is not None
         if not placed.settled:
             self.done.lp_solves += 1
-            last = place(self.house, placed.decisions.relays, nodes=LAST_NODES)
+            last = place(
+                self.house, placed.decisions.relays, nodes=LAST_NODES, start=placed.whole
+            )
             if last.objective_eur < placed.objective_eur:
                 self.done.placed = last
 

@@ -7,6 +7,7 @@ into a true lower bound (weak duality), whatever the tolerance of the solver tha
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -185,7 +186,7 @@ class LinearModel:
         nodes: int = 2000,
         time_limit_s: float | None = None,
         parameters: str = "",
-        start: dict[int, float] | None = None,
+        start: Mapping[int, float] | None = None,
     ) -> Solution:
         """Solve with "glop" (integrality dropped) or "scip", "highs", "sat" (one thread).
 

@@ -100,15 +100,19 @@ class _Site(NamedTuple):
 
 
 def place(
-    house: House, relays: Floats, fixed: Mapping[int, float] | None = None, nodes: int = SITE_NODES
+    house: House, relays: Floats, fixed: Mapping[int, float] | None = None, nodes: int = SITE_NODES,
+    start: Mapping[int, float] | None = None,
 ) -> Placed:
     """Best battery, cars, loads and grid for fixed relays; the LP duals price the steps.
 
-    `fixed` columns of the site keep their values; `nodes` bounds the search for whole ones.
+    `fixed` columns of the site keep their values; `nodes` bounds the search for whole ones, which
+    begins at those of `start`.
     With scenarios the objective is the mix of expectation and tail; the decisions returned are
     those of the nominal future with cars, loads and the battery's here-and-now steps kept.
     """
-    site, solution, relaxed, solver, integers = _solve_site(house, relays, dict(fixed or {}), nodes)
+    site, solution, relaxed, solver, integers = _solve_site(
+        house, relays, dict(fixed or {}), nodes, start
+    )
     shared = [
         read_decisions(house, site, number, solution.values, relays)
         for number in range(len(site.scenarios))
@@ -125,7 +129,8 @@ def place(
 
 
 def _solve_site(
-    house: House, relays: Floats, fixed: dict[int, float], nodes: int = SITE_NODES
+    house: House, relays: Floats, fixed: dict[int, float], nodes: int = SITE_NODES,
+    start: Mapping[int, float] | None = None,
 ) -> _Site:
     model = LinearModel()
     site = build_site(model, house)
@@ -146,7 +151,7 @@ def _solve_site(
         pass  # the guess was no solution; the search finds one
     try:
         found = model.solve(
-            "scip", fixed=fixed, gap=SITE_GAP, nodes=nodes, parameters=QUICK_SCIP
+            "scip", fixed=fixed, gap=SITE_GAP, nodes=nodes, parameters=QUICK_SCIP, start=start
         )
         return _Site(site, found, relaxed, "scip", integers)
     except SolverFailed:

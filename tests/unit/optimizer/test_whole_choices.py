@@ -56,9 +56,9 @@ def test_the_guess_of_a_car_is_as_few_steps_as_hold_its_energy():
 def test_candidates_keep_the_cars_of_the_best_plan_and_the_last_search_is_the_longest(seed, monkeypatch):
     asked, found = [], []
 
-    def place(house, relays, fixed=None, nodes=1):
+    def place(house, relays, fixed=None, nodes=1, start=None):
         asked.append((len(fixed or {}), nodes))
-        placed = lp_rung.place(house, relays, fixed, nodes)
+        placed = lp_rung.place(house, relays, fixed, nodes, start)
         found.append(placed.objective_eur)
         return placed
 
@@ -72,6 +72,8 @@ def test_candidates_keep_the_cars_of_the_best_plan_and_the_last_search_is_the_lo
     assert made.objective_eur <= min(found) + 1e-9, "no plan that was found is lost"
     hasty = lp_rung.place(house, made.decisions.relays, nodes=1)
     assert made.objective_eur < hasty.objective_eur - 1e-3
+    again = lp_rung.place(house, made.decisions.relays, nodes=1, start=made.whole)
+    assert again.objective_eur <= made.objective_eur + 1e-6, "what is known is where a search begins"
 
 
 @pytest.mark.parametrize("seed", [1, 5])

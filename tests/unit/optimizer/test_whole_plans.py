@@ -120,7 +120,7 @@ def test_among_all_schedules_the_best_whole_choice_is_found_or_known(seed):
 
 
 def test_sun_that_a_battery_would_burn_is_curtailed():
-    """Where feeding in is closed and cycles cost nothing, both are as cheap: but only one can be carried out."""
+    """Where feeding in is closed and cycles cost nothing, both are as cheap; only one can be carried out."""
     problem = make_house(1, (900,) * 12, ev=False)
     grid = problem.grid.model_copy(update={"export_min_price_eur_per_kwh": 5.0})
     battery = problem.battery.model_copy(update={"wear_eur_per_kwh": 0.0, "initial_soc_fraction": 0.5})
