@@ -43,6 +43,7 @@ def read_decisions(
         charge = np.where(net > 1e-7, net / battery.charge_efficiency, 0.0)
         discharge = np.where(net < -1e-7, -net * battery.discharge_efficiency, 0.0)
         burnt = values[columns.charge] - values[columns.discharge] - charge + discharge
+        burnt = np.maximum(burnt, 0.0)
     ev_kw = []
     for ev, arrays in zip(site.evs, house.evs, strict=True):
         power = np.where(np.isfinite(arrays.fixed_kw), arrays.fixed_kw, values[ev.power])
@@ -63,9 +64,6 @@ def read_decisions(
     curtailed = np.clip(values[columns.curtailed], 0.0, None)
     if house.problem.pv_curtailable:
         # where sun is worth nothing, burning it is as cheap as curtailing, and only that may be sold
-        spare = burnt - values[columns.grid_import] - values[columns.over_import]
-        curtailed = np.minimum(
-            curtailed + np.maximum(spare, 0.0), house.scenarios[number].pv_kw
-        )
+        curtailed = np.minimum(curtailed + burnt, house.scenarios[number].pv_kw)
     curtailed = np.where(curtailed > 1e-7, curtailed, 0.0)
     return Decisions(relays, charge, discharge, ev_kw, load_kw, starts, done, curtailed)
