@@ -22,9 +22,8 @@ from services.optimizer.core.linear_model import (
     Solution,
     SolverFailed,
 )
-from services.optimizer.core.merit_order import cost_between
+from services.optimizer.core.merit_order import MeritOrder
 from services.optimizer.core.room_rows import RoomColumns, build_tail
-from services.optimizer.core.site_columns import ScenarioColumns
 from services.optimizer.core.site_rows import SiteRows, build_site
 
 Floats = NDArray[np.float64]
@@ -355,7 +354,8 @@ class Master:
         own += power * self.columns[room][picked[room]].relay
         change = np.zeros(steps)
         values, duals = solution.values, solution.duals
-        worth = self._worth(duals)
+        order = MeritOrder(self.house, self.site, self._base_vectors, self._base_matrix, self.whole)
+        worth = order.worth(duals[: self.base.rows])
 
         def beyond(used: Floats, limit: float) -> Floats:
             return np.asarray(power - np.clip(limit - used[:steps] + own, 0.0, power))
@@ -366,7 +366,7 @@ class Master:
             charge = 0.0 if columns.charge is None else values[columns.charge]
             bought = values[columns.grid_import] + values[columns.over_import]
             used = bought - values[columns.grid_export] - values[columns.over_export] - charge
-            change += self._taking(columns, values, worth, own, power)
+            change += order.taking(columns, values, worth, own, power)
             change -= power * duals[columns.balance[:steps]]
             if columns.peak >= 0:
                 peak = grid.peak_so_far_w / 1000.0 + values[columns.peak]
@@ -387,50 +387,6 @@ class Master:
         on_cost = prices.on_cost_eur.copy()
         on_cost[room] += change
         return Prices(on_cost, prices.end_slope_eur_per_k, prices.convexity_eur)
-
-    def _worth(self, duals: Floats) -> Floats:
-        """What one more unit of each of the site's columns costs outside balances, peaks and phases, EUR."""
-        rest = duals[: self.base.rows].copy()
-        for columns in self.site.scenarios:
-            rest[columns.balance] = 0.0
-            for rows in (columns.peak_rows, *columns.phase_rows):
-                rest[rows] = 0.0
-        return np.asarray(self._base_vectors[2] - self._base_matrix.T @ rest)
-
-    def _taking(
-        self, columns: ScenarioColumns, values: Floats, worth: Floats, own: Floats, power: float
-    ) -> Floats:
-        """Cost of a relay's `power` kW in each step of a scenario, EUR; `own` of it is on in `values`."""
-        low, high = self._whole_limits(columns)
-        gives = [columns.grid_import, columns.over_import]
-        takes = [columns.grid_export, columns.over_export, columns.curtailed]
-        takes += [ev.power for ev in self.site.evs]
-        if columns.charge is not None and columns.discharge is not None:
-            gives.append(columns.discharge)
-            takes.append(columns.charge)
-        way = np.array([part[: self.steps] for part in (*gives, *takes)])
-        sign = np.repeat([1.0, -1.0], [len(gives), len(takes)])[:, None]
-        used = np.where(sign > 0, values[way] - low[way], high[way] - values[way])
-        return cost_between(
-            sign * worth[way], high[way] - low[way], used.sum(axis=0) - own, power
-        )
-
-    def _whole_limits(self, columns: ScenarioColumns) -> tuple[Floats, Floats]:
-        """(low, high) of the site's columns, where its choices are made whole as they leave them."""
-        low, high = self._base_vectors[:2]
-        if not self.whole:
-            return low, high
-        low, high = low.copy(), high.copy()
-        for choices, forth, back in columns.directions:
-            chosen = np.array([self.whole[int(choice)] for choice in choices])
-            high[forth] *= chosen
-            high[back] *= 1.0 - chosen
-        for ev, arrays in zip(self.site.evs, self.house.evs, strict=True):
-            free = np.flatnonzero(high[ev.power] > low[ev.power])
-            chosen = np.array([self.whole[int(on)] for on in ev.on])
-            high[ev.power[free]] *= chosen
-            low[ev.power[free]] = chosen * arrays.share[free] * arrays.session.min_power_w / 1000.0
-        return low, high
 
     @cached_property
     def _base_vectors(self) -> tuple[Floats, Floats, Floats]:
