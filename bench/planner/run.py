@@ -117,7 +117,7 @@ def monolith(problem: PlanningProblem, solver: str, limit_s: float) -> Plan:
         relays[room.index] = np.where(
             room.duty_step, np.clip(relays[room.index], 0, 1), np.round(relays[room.index])
         )
-    decisions = read_decisions(house, site, site.scenarios[0], solution.values, relays)
+    decisions = read_decisions(house, site, 0, solution.values, relays)
     return make_plan(
         house, decisions, np.zeros(house.steps), "full", None,
         solution.bound + problem.grid.fixed_fee_eur, "solver's own bound", WorkDone(), solver, 1,

@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.optimizer.core.house import House
-from services.optimizer.core.site_columns import ScenarioColumns
 from services.optimizer.core.site_rows import SiteRows
 
 Floats = NDArray[np.float64]
@@ -29,12 +28,13 @@ class Decisions:
 
 
 def read_decisions(
-    house: House, site: SiteRows, columns: ScenarioColumns, values: Floats, relays: Floats
+    house: House, site: SiteRows, number: int, values: Floats, relays: Floats
 ) -> Decisions:
-    """Read the site's decisions of one scenario out of a solution, cleaned of solver dust."""
+    """Read the site's decisions of scenario `number` out of a solution, cleaned of solver dust."""
+    columns = site.scenarios[number]
     zeros = np.zeros(house.steps)
     battery = house.problem.battery
-    charge, discharge = zeros, zeros
+    charge, discharge, burnt = zeros, zeros, zeros
     if battery is not None and columns.charge is not None and columns.discharge is not None:
         charge = np.maximum(values[columns.charge], 0.0)
         discharge = np.maximum(values[columns.discharge], 0.0)
@@ -42,6 +42,8 @@ def read_decisions(
         net = charge * battery.charge_efficiency - discharge / battery.discharge_efficiency
         charge = np.where(net > 1e-7, net / battery.charge_efficiency, 0.0)
         discharge = np.where(net < -1e-7, -net * battery.discharge_efficiency, 0.0)
+        burnt = values[columns.charge] - values[columns.discharge] - charge + discharge
+        burnt = np.maximum(burnt, 0.0)
     ev_kw = []
     for ev, arrays in zip(site.evs, house.evs, strict=True):
         power = np.where(np.isfinite(arrays.fixed_kw), arrays.fixed_kw, values[ev.power])
@@ -60,5 +62,8 @@ def read_decisions(
         else:
             done.append(1.0 if chosen.any() else 0.0)
     curtailed = np.clip(values[columns.curtailed], 0.0, None)
+    if house.problem.pv_curtailable:
+        # where sun is worth nothing, burning it is as cheap as curtailing, and only that may be sold
+        curtailed = np.minimum(curtailed + burnt, house.scenarios[number].pv_kw)
     curtailed = np.where(curtailed > 1e-7, curtailed, 0.0)
     return Decisions(relays, charge, discharge, ev_kw, load_kw, starts, done, curtailed)

@@ -45,6 +45,10 @@ FAR_OFF = 0.1
 PLACING_SHARE = 0.2
 """Share of the wanted gap kept back for the site's integers, which are placed after the choice."""
 
+WIDE_GAP = 1e-2
+"""Share of the cost above the bound from which the bound is sought with whole choices of the site, and a plan
+among all schedules at once."""
+
 AGAIN_SHARE = 0.5
 """Where they cost more than this share, the rooms choose again beside them."""
 
@@ -73,6 +77,8 @@ class _Decomposition(Generation):
             COARSE * self.wider,
         )
         self.warm = warm is not None
+        self.proof: Floats | None = None
+        """Prices at which the bound was found."""
         self.starts: list[list[int | None]] = []
         self.old: Solution | None = None
         """The LP with the old plan, which is a plan still where its schedules are allowed."""
@@ -122,6 +128,10 @@ class _Decomposition(Generation):
         cost = done.placed.objective_eur
         if cost - done.bound_eur > FAR_GAP * abs(cost):
             self.keep_rounded()
+        if self._far_from_bound():
+            self._certify_whole()
+        if self._far_from_bound():
+            self.polish(prices.best_duals, LATE_STOP)
         self.settle_site()
         done.columns = self.master.count
         return done
@@ -170,5 +180,24 @@ class _Decomposition(Generation):
             bound += lower
             slack += cost - lower
             self.done.priced += 1
-        self.done.bound_eur = max(self.done.bound_eur, bound)
+        if bound > self.done.bound_eur:
+            self.done.bound_eur, self.proof = bound, duals
         return slack
+
+    def _far_from_bound(self) -> bool:
+        """Whether the gap asks for searches with whole choices, and they are quick."""
+        assert self.done.placed is not None
+        cost = self.done.placed.objective_eur
+        return self.quick and cost - self.done.bound_eur > WIDE_GAP * abs(cost)
+
+    def _certify_whole(self) -> None:
+        """The bound with the site's choices whole, at the same prices."""
+        if self.proof is None or not self.master.base.vectors()[5].any():
+            return
+        ends = [
+            tuple(pricer.dynamics.track(np.full(self.steps, on))[-1, 0] for on in (0, 1))
+            for pricer in self.pricers
+        ]
+        whole = self.master.whole_bound(self.proof, ends)
+        self.done.lp_solves += 1
+        self.done.bound_eur += max(0.0, whole - self.master.base.dual_bound(self.proof))

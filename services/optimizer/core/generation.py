@@ -30,14 +30,24 @@ Floats = NDArray[np.float64]
 LEAST, MOST = 0.3, 0.9
 """Share of the best prices so far in the next prices."""
 
-FAR_GAP = 2e-2
+FAR_GAP = 5e-3
 """Share of the cost from which whole schedules are far above the fractions of the master. Then shared
-limits are full: where a fuse lets few relays on at once, what diving finds can be twice too dear."""
+limits are full, or relays take more than the sun gives: where a fuse lets few relays on at once, what
+diving finds can be twice too dear."""
 
 REFINE_GROUPS = 4
 
 PLACED_ROUNDS = 3
 """Rounds in which the rooms are asked again beside what the site has chosen."""
+
+ANSWERS = 3
+"""How often site and rooms answer each other's whole choices at most."""
+
+VARIED, VARY_SHARE = 4, 0.3
+"""Schedules a room that are asked for at other times, and the part of the gap that leaving a schedule's
+steps may cost: 1 sought too far away for houses whose gap is the bound's."""
+POLISHES = 3
+"""How often whole choices are searched for among all schedules at once."""
 
 WORTH_FRACTION = 1e-4
 """A plan that gains less than this share of the cost is no reason to go on."""
@@ -102,6 +112,8 @@ class Generation:
         """How closely a room is searched, in the words of its pricer."""
         self.fractions_eur = np.inf
         """Cost of the master's fractions of schedules, EUR, when it was asked last."""
+        self.quick = len(house.scenarios) == 1
+        """Whether whole choices of the site are quickly searched for; with five futures a search took 7 s."""
         self.done = Decomposed()
 
     @cached_property
@@ -145,7 +157,7 @@ class Generation:
             self.done.placed = place(self.house, relays)
             return True
         if anew or best.solver == "glop":
-            placed = place(self.house, relays)
+            placed = place(self.house, relays, start=best.whole)
         else:
             shared = self.master.site.first_scenario_column
             kept = {column: value for column, value in best.whole.items() if column < shared}
@@ -192,7 +204,8 @@ class Generation:
         return picked, solution
 
     def choose_again(self, picked: list[int], duals: Floats, stop: float) -> None:
-        """Whole choices of the site left less than the rooms took: they choose again beside them."""
+        """Whole choices of the site left less than the rooms took: they choose again beside them, then the
+        site beside the rooms and so on, while that gains."""
         assert self.done.placed is not None
         self.master.whole = self.done.placed.whole
         self.generate(Stabilised(duals), PLACED_ROUNDS, stop)
@@ -200,7 +213,61 @@ class Generation:
         picked, solution = self.refine(picked, solution)
         relays = self.read(picked, solution)
         self.master.whole = {}
-        self.keep_if_cheaper(relays)
+        for _ in range(ANSWERS):
+            if not self.keep_if_cheaper(relays, anew=self.quick) or not self.quick:
+                break
+            self.master.whole = self.done.placed.whole
+            picked, relays = self._settle(picked)
+
+    def polish(self, duals: Floats, stop: float) -> None:
+        """The best whole choice among all schedules and the site's ways at once, then schedules beside these
+        ways, while that gains. Where rooms and site only answer each other, both may stand still far from it.
+        """
+        for _ in range(POLISHES):
+            placed = self.done.placed
+            assert placed is not None
+            known = [pick for pick in self.offer(placed.decisions.relays) if pick is not None]
+            assert len(known) == len(self.pricers), "a plan's schedules keep the rules"
+            cost = placed.objective_eur - self.house.problem.grid.fixed_fee_eur
+            self._vary(duals, placed.objective_eur - self.done.bound_eur)
+            found = self.master.solve_whole(known, placed.whole, cost)
+            if found is None and not self.master.goes_on:
+                break
+            if found is not None:
+                self.done.lp_solves += 1
+                known = found[0]
+                self.keep_if_cheaper(self.read(*found), anew=True)
+            assert self.done.placed is not None
+            self.master.whole = self.done.placed.whole
+            self.generate(Stabilised(duals), PLACED_ROUNDS, stop)
+            _, relays = self._settle(known)
+            if not self.keep_if_cheaper(relays, anew=True) and found is None:
+                break
+
+    def _vary(self, duals: Floats, missing_eur: float) -> None:
+        """Schedules that heat at other times, more by no more than a plan lies above the bound: steps that
+        have been used cost their shares of that."""
+        prices = self.master.prices(duals, np.zeros(len(self.pricers)))
+        for room, best in enumerate(self.best_columns(prices)):
+            dearer = prices.on_cost_eur.copy()
+            relay = best.relay
+            for _ in range(VARIED):
+                dearer[room] += VARY_SHARE * relay * missing_eur / max(1, relay.sum())
+                column, _ = self.pricers[room].search(
+                    dearer[room], prices.end_slope_eur_per_k[room], best, self.effort
+                )
+                self.done.priced += 1
+                self.master.add(room, column)
+                relay = column.relay
+
+    def _settle(self, picked: list[int]) -> tuple[list[int], Floats]:
+        """Rooms answer each other from `picked` on beside the site's whole choices, which are free again
+        afterwards; the schedules picked and their relays."""
+        picked, solution, solves = settle(self.master, picked, self.price_one)
+        self.done.lp_solves += solves
+        relays = self.read(picked, solution)
+        self.master.whole = {}
+        return picked, relays
 
     def settle_site(self) -> None:
         """Search, and longer, for the whole choices of cars and loads beside the relays of the plan."""
@@ -208,7 +275,9 @@ class Generation:
         assert placed is not None
         if not placed.settled:
             self.done.lp_solves += 1
-            last = place(self.house, placed.decisions.relays, nodes=LAST_NODES)
+            last = place(
+                self.house, placed.decisions.relays, nodes=LAST_NODES, start=placed.whole
+            )
             if last.objective_eur < placed.objective_eur:
                 self.done.placed = last
 

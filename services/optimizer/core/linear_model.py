@@ -7,6 +7,7 @@ into a true lower bound (weak duality), whatever the tolerance of the solver tha
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,7 +27,11 @@ _MIP_PARAMETERS = {
            "max_number_of_conflicts:{nodes}",
 }
 
-
+QUICK_SCIP = (
+    "presolving/maxrestarts = 0\nseparating/maxroundsroot = 5\nseparating/maxrounds = 0\n"
+    "heuristics/alns/freq = -1\n"
+)
+"""Restarts, cuts and searches of large neighbourhoods cost more than they save on small, loose models."""
 STRONG_PIVOTS = "lu_factorization_pivot_threshold:0.5"
 """Weak pivots (0.01 by default) are why GLOP gives up: 15 of 329 random relaxations, 1 with at least 0.1."""
 _GLOP_WAYS = tuple(
@@ -115,6 +120,12 @@ class LinearModel:
         ends = cost * low, cost * high
         return float(np.minimum(*ends).sum()), float(np.maximum(*ends).sum())
 
+    def make_whole(self, columns: Ints) -> None:
+        """Let these columns take whole values only."""
+        integer = np.concatenate(self._integer)
+        integer[columns] = True
+        self._integer = [integer]
+
     def scale_cost(self, first: int, last: int, factor: float) -> None:
         """Multiply the costs of the columns first .. last - 1."""
         cost = np.concatenate(self._cost)
@@ -175,12 +186,13 @@ class LinearModel:
         nodes: int = 2000,
         time_limit_s: float | None = None,
         parameters: str = "",
+        start: Mapping[int, float] | None = None,
     ) -> Solution:
         """Solve with "glop" (integrality dropped) or "scip", "highs", "sat" (one thread).
 
         `fixed` pins columns to values. `gap` is relative; `nodes` counts nodes (or conflicts).
         `parameters` are more of the solver's own, line by line; GLOP is asked again in other ways
-        (`_GLOP_WAYS`) when it gives up, and HiGHS at last.
+        (`_GLOP_WAYS`) when it gives up, and HiGHS at last. `start` proposes values of some columns to SCIP.
         `time_limit_s` is for benches only: a limit in seconds makes results depend on the machine.
         """
         low, high, cost, row_low, row_high, integer = self.vectors()
@@ -199,6 +211,8 @@ class LinearModel:
         if solver in _MIP_PARAMETERS:
             for column in np.flatnonzero(integer):
                 builder.set_var_integrality(int(column), True)
+            for proposed, value in (start or {}).items():
+                builder.add_hint(proposed, value)
             attempts = [_MIP_PARAMETERS[solver].format(gap=gap, nodes=nodes) + parameters]
         for attempt in attempts:
             engine = helper.ModelSolverHelper(solver)

@@ -15,6 +15,7 @@ from services.optimizer.core.costs import over_scenarios
 from services.optimizer.core.decisions import Decisions, read_decisions
 from services.optimizer.core.house import House
 from services.optimizer.core.linear_model import (
+    QUICK_SCIP,
     STRONG_PIVOTS,
     LinearModel,
     Solution,
@@ -29,12 +30,6 @@ Floats = NDArray[np.float64]
 BIASES = (0.35, 0.5, 0.65)
 SITE_NODES, LAST_NODES = 100, 400
 """For a candidate, and for the plan that is made: with two cars and loads 100 nodes were up to 9 % dearer."""
-SITE_SCIP = (
-    "presolving/maxrestarts = 0\nseparating/maxroundsroot = 5\nseparating/maxrounds = 0\n"
-    "heuristics/alns/freq = -1\n"
-)
-"""Restarts, cuts and searches of large neighbourhoods cost more than they save on these small, loose
-models."""
 STAIRCASE_GLOP = f"use_preprocessing:false use_dual_simplex:true {STRONG_PIVOTS}"
 """With the rooms' dynamics as rows the dual simplex needs two thirds of the primal's time."""
 SITE_GAP, SETTLED_GAP = 1e-4, 1e-3
@@ -105,17 +100,22 @@ class _Site(NamedTuple):
 
 
 def place(
-    house: House, relays: Floats, fixed: Mapping[int, float] | None = None, nodes: int = SITE_NODES
+    house: House, relays: Floats, fixed: Mapping[int, float] | None = None, nodes: int = SITE_NODES,
+    start: Mapping[int, float] | None = None,
 ) -> Placed:
     """Best battery, cars, loads and grid for fixed relays; the LP duals price the steps.
 
-    `fixed` columns of the site keep their values; `nodes` bounds the search for whole ones.
+    `fixed` columns of the site keep their values; `nodes` bounds the search for whole ones, which
+    begins at those of `start`.
     With scenarios the objective is the mix of expectation and tail; the decisions returned are
     those of the nominal future with cars, loads and the battery's here-and-now steps kept.
     """
-    site, solution, relaxed, solver, integers = _solve_site(house, relays, dict(fixed or {}), nodes)
+    site, solution, relaxed, solver, integers = _solve_site(
+        house, relays, dict(fixed or {}), nodes, start
+    )
     shared = [
-        read_decisions(house, site, columns, solution.values, relays) for columns in site.scenarios
+        read_decisions(house, site, number, solution.values, relays)
+        for number in range(len(site.scenarios))
     ]
     objective = over_scenarios(house, shared)
     decisions = shared[0]
@@ -129,7 +129,8 @@ def place(
 
 
 def _solve_site(
-    house: House, relays: Floats, fixed: dict[int, float], nodes: int = SITE_NODES
+    house: House, relays: Floats, fixed: dict[int, float], nodes: int = SITE_NODES,
+    start: Mapping[int, float] | None = None,
 ) -> _Site:
     model = LinearModel()
     site = build_site(model, house)
@@ -150,7 +151,7 @@ def _solve_site(
         pass  # the guess was no solution; the search finds one
     try:
         found = model.solve(
-            "scip", fixed=fixed, gap=SITE_GAP, nodes=nodes, parameters=SITE_SCIP
+            "scip", fixed=fixed, gap=SITE_GAP, nodes=nodes, parameters=QUICK_SCIP, start=start
         )
         return _Site(site, found, relaxed, "scip", integers)
     except SolverFailed:
@@ -204,8 +205,7 @@ def _nominal(house: House, relays: Floats, site: SiteRows, chosen: Solution) -> 
         # cannot do in the nominal future what it does in theirs
         shared = {c: v for c, v in fixed.items() if c < site.first_scenario_column}
         placed = _solve_site(nominal, relays, shared)
-    rows = placed.rows
-    return read_decisions(nominal, rows, rows.scenarios[0], placed.chosen.values, relays)
+    return read_decisions(nominal, placed.rows, 0, placed.chosen.values, relays)
 
 
 def lp_plan(

@@ -16,7 +16,13 @@ from scipy.sparse import csr_matrix
 from services.optimizer.core.columns import Column, Relay
 from services.optimizer.core.growing_lp import GrowingLp
 from services.optimizer.core.house import House
-from services.optimizer.core.linear_model import LinearModel, Solution
+from services.optimizer.core.linear_model import (
+    QUICK_SCIP,
+    LinearModel,
+    Solution,
+    SolverFailed,
+)
+from services.optimizer.core.merit_order import MeritOrder
 from services.optimizer.core.room_rows import RoomColumns, build_tail
 from services.optimizer.core.site_rows import SiteRows, build_site
 
@@ -27,6 +33,15 @@ Ints = NDArray[np.int64]
 QUICK_GLOP = "use_preprocessing:false"
 """The master has a few hundred rows; looking for simplifications costs more than it saves."""
 
+
+WHOLE_GAP, WHOLE_NODES = 3e-4, 100
+"""Relative gap and nodes at which a search among all schedules ends."""
+DUAL_TOLERANCE = 1e-7
+"""SCIP's LPs take reduced costs this far below 0 for 0; over the box of all columns that may hide so much."""
+WHOLE_WORK = 100_000
+"""Rows of the site times whole columns in such a search: about a second."""
+LEAST_SCHEDULES, MOST_SCHEDULES = 4, 16
+"""Schedules a room in such a search."""
 
 ASTRAY = 2.0
 """An LP that took so many times the pivots of the first, which began from nothing, goes on no more: where
@@ -70,7 +85,7 @@ class Master:
         self._entries: list[list[_Entries]] = [[] for _ in house.rooms]
         self._known: list[dict[bytes, int]] = [{} for _ in house.rooms]
         self._lp: GrowingLp | None = None
-        self._goes_on = not self.site.group_rows
+        self.goes_on = not self.site.group_rows
         """Behind a boiler every solve begins anew: going on was no faster there, and on four houses the plans
         were 0.4 % dearer (rooms settle at the prices of degenerate corners, which then are other ones)."""
         self._bounds: tuple[Floats, Floats] = (np.zeros(0), np.zeros(0))
@@ -171,13 +186,79 @@ class Master:
         Also returns the columns of each room's schedules and the prices that the LP sets.
         """
         picked = picked or {}
-        found = self._solve_on(picked) if self._goes_on else None
+        found = self._solve_on(picked) if self.goes_on else None
         if found is None:
             self._lp = None
             model, chosen, _ = self.model(picked)
             found = model.solve("glop", fixed=self.whole, parameters=QUICK_GLOP), chosen
         solution, chosen = found
         return solution, chosen, self.prices(solution.duals, solution.duals[self.base.rows :])
+
+    def solve_whole(
+        self, known: list[int], whole: dict[int, float], known_eur: float
+    ) -> tuple[list[int], Solution] | None:
+        """One schedule a room and whole choices of the site, better than the `known` and `whole` ones, which
+        cost `known_eur`, by a short search among all; None where that finds nothing or is too large.
+
+        A schedule whose reduced cost exceeds what the known plan lies above the LP is in no better plan; of
+        the others those of the least reduced cost take part.
+        """
+        if not self.goes_on:
+            return None  # each of the search's many LPs would take long
+        integers = int(self.base.vectors()[5].sum())
+        most = (WHOLE_WORK // self.base.rows - integers) // len(known)
+        if most < LEAST_SCHEDULES:
+            return None
+        solution, _, prices = self.solve()
+        few: list[Ints] = []
+        for room, pick in enumerate(known):
+            reduced = self.costs_at(room, prices) - prices.convexity_eur[room]
+            order = np.argsort(reduced, kind="stable")[: min(most, MOST_SCHEDULES)]
+            order = order[reduced[order] <= known_eur - solution.objective]
+            few.append(np.union1d(order, [pick]))
+        model, chosen, _ = self._with(
+            [[self._entries[room][pick] for pick in picks] for room, picks in enumerate(few)]
+        )
+        start = dict(whole)
+        for columns, picks, pick in zip(chosen, few, known, strict=True):
+            model.make_whole(columns)
+            start.update(zip(columns.tolist(), (picks == pick).astype(float).tolist(), strict=True))
+        try:
+            found = model.solve(
+                "scip", gap=WHOLE_GAP, nodes=WHOLE_NODES, parameters=QUICK_SCIP, start=start
+            )
+        except SolverFailed:
+            return None
+        if found.objective > known_eur - WHOLE_GAP * abs(known_eur):
+            return None
+        picked = [
+            int(picks[int(np.argmax(found.values[columns]))])
+            for columns, picks in zip(chosen, few, strict=True)
+        ]
+        return picked, found
+
+    def whole_bound(self, duals: Floats, ends_c: list[tuple[float, float]]) -> float:
+        """As `base.dual_bound`, but with whole choices of the site: a lower bound on what it costs, less what
+        the rooms pay at `duals`; -inf where none is found.
+
+        The site gets copies of the relays (0..1) and of the temperatures that one-node rooms leave to their
+        tails (within `ends_c`), at the prices that the rooms pay for theirs. In a true plan the copies are the
+        relays and temperatures themselves and the payments cancel, so that the sum of both minima is a bound.
+        """
+        model, prices = self.base.clone(), self.prices(duals, np.zeros(len(self.columns)))
+        for room, arrays in enumerate(self.house.rooms):
+            relay = model.variables(self.steps, 0.0, 1.0, -prices.on_cost_eur[room])
+            for rows, coefficient in self.entries[room]:
+                model.put(rows[: self.steps], relay, coefficient * arrays.power_kw)
+            for rows, gain in self.tail_links[room]:
+                end = model.variables(1, *ends_c[room], -(duals[rows] @ gain))
+                model.put(rows, end, -gain[:, 0])
+        low, high = model.vectors()[:2]
+        try:
+            found = model.solve("scip", gap=WHOLE_GAP, nodes=WHOLE_NODES, parameters=QUICK_SCIP)
+        except SolverFailed:
+            return -np.inf
+        return found.bound - DUAL_TOLERANCE * float((high - low).sum())
 
     def _solve_on(self, picked: dict[int, int]) -> tuple[Solution, list[Ints]] | None:
         """From where the last solve ended; None where that leads nowhere."""
@@ -199,7 +280,7 @@ class Master:
             high[self._numbers[room]] = 0.0
             high[chosen[room]] = 1.0
         solution = self._lp.solve(low, high)
-        self._goes_on = self._lp.pivots <= ASTRAY * self._lp.first_pivots
+        self.goes_on = self._lp.pivots <= ASTRAY * self._lp.first_pivots
         return None if solution is None else (solution, chosen)
 
     def _hand_over(self, lp: GrowingLp) -> None:
@@ -262,15 +343,19 @@ class Master:
     ) -> Prices:
         """`prices` with what a room's relay is sure to cost beside all others, picked as in `solution`.
 
-        The duals price the next watt. A relay takes many at once: what goes beyond the fuse, a phase's
-        limit or the month's peak is priced at that, and what stays inside at the tariff at most. For fuse
-        and peak the battery's charging gives way first.
+        The duals price the next watt. A relay takes many at once: first what is sold or curtailed, then
+        what the grid and the giving way of battery and cars cost, in the order of their prices. What goes
+        beyond the fuse, a phase's limit or the month's peak is priced at that; for the peak the battery's
+        charging gives way first.
         """
         arrays, grid, steps = self.house.rooms[room], self.house.problem.grid, self.steps
         weights = self.house.problem.weights
-        power, own = arrays.power_kw, arrays.power_kw * self.columns[room][picked[room]].relay
+        power, own = arrays.power_kw, np.zeros(steps)
+        own += power * self.columns[room][picked[room]].relay
         change = np.zeros(steps)
         values, duals = solution.values, solution.duals
+        order = MeritOrder(self.house, self.site, self._base_vectors, self._base_matrix, self.whole)
+        worth = order.worth(duals[: self.base.rows])
 
         def beyond(used: Floats, limit: float) -> Floats:
             return np.asarray(power - np.clip(limit - used[:steps] + own, 0.0, power))
@@ -281,10 +366,8 @@ class Master:
             charge = 0.0 if columns.charge is None else values[columns.charge]
             bought = values[columns.grid_import] + values[columns.over_import]
             used = bought - values[columns.grid_export] - values[columns.over_export] - charge
-            dual = duals[columns.balance[:steps]]
-            inside = np.minimum(dual, scenario.buy[:steps] * per_kw)
-            over = beyond(used, grid.import_limit_w / 1000.0)
-            change += (inside - dual) * power + over * penalty
+            change += order.taking(columns, values, worth, own, power)
+            change -= power * duals[columns.balance[:steps]]
             if columns.peak >= 0:
                 peak = grid.peak_so_far_w / 1000.0 + values[columns.peak]
                 price = grid.peak_price_eur_per_kw + weights.peak_eur_per_kw
@@ -304,6 +387,10 @@ class Master:
         on_cost = prices.on_cost_eur.copy()
         on_cost[room] += change
         return Prices(on_cost, prices.end_slope_eur_per_k, prices.convexity_eur)
+
+    @cached_property
+    def _base_vectors(self) -> tuple[Floats, Floats, Floats]:
+        return self.base.vectors()[:3]
 
     @cached_property
     def _base_matrix(self) -> csr_matrix:

@@ -30,6 +30,7 @@ class ScenarioColumns:
     over_phase: list[Ints] = field(default_factory=list)
     phase_rows: list[Ints] = field(default_factory=list)
     peak: int = -1
+    peak_rows: Ints = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     directions: list[tuple[Ints, Ints, Ints]] = field(default_factory=list)
 
 

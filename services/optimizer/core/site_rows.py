@@ -150,7 +150,7 @@ def _scenario_columns(
         model.put(peak_rows, columns.grid_import, 1.0)
         model.put(peak_rows, columns.over_import, 1.0)
         model.put(peak_rows, peak[0], -1.0)
-        columns.peak = int(peak[0])
+        columns.peak, columns.peak_rows = int(peak[0]), peak_rows
     return columns
 
 

@@ -37,7 +37,7 @@ def exact_optimum(problem):
     rooms = build_rooms(model, house, site, binary=True)
     solution = model.solve("highs", gap=1e-9, nodes=200_000)
     relays = np.round([solution.values[room.relay] for room in rooms])
-    decisions = read_decisions(house, site, site.scenarios[0], solution.values, relays)
+    decisions = read_decisions(house, site, 0, solution.values, relays)
     cost = evaluate(house, house.nominal, decisions).cost["total_eur"]
     return solution.bound + problem.grid.fixed_fee_eur, cost
 

@@ -113,7 +113,7 @@ def test_where_going_on_fails_the_lp_begins_anew(monkeypatch):
 def test_an_lp_that_goes_astray_begins_anew_from_then_on(monkeypatch):
     """As where limits bind hard: more pivots from the last basis than from nothing."""
     master = generated().master
-    assert master._goes_on
+    assert master.goes_on
     assert master.solve()[0].objective == pytest.approx(anew(master, {}).objective, rel=1e-9)
     monkeypatch.setattr(master_module, "ASTRAY", -1.0)
     master.solve({0: 0})
