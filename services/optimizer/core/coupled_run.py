@@ -33,6 +33,9 @@ neighbours are further off the truth."""
 
 CORRECTION_ROUNDS = 2
 
+FROZEN_FAR_GAP = 2e-2
+"""In place of `FAR_GAP`: beside frozen neighbours a small gain may well be a loss in truth."""
+
 DEAR_PLACING = 5e-3
 """Where the site's whole choices cost more than this share, the rooms choose again beside them."""
 
@@ -53,6 +56,7 @@ class CoupledRun(Generation):
     """One run for a coupled house."""
 
     pricers: list[CoupledPricer]
+    far_gap = FROZEN_FAR_GAP
 
     def __init__(self, house: House, warm: Floats | None = None) -> None:
         self.joint = PaddedHouse.of(house)

@@ -100,6 +100,8 @@ class Stabilised:
 class Generation:
     """The master and a pricer per room: what both kinds of houses share."""
 
+    far_gap = FAR_GAP
+
     def __init__(
         self, house: House, pricers: Sequence[RoomPricer] | Sequence[CoupledPricer],
         effort: float,
@@ -177,7 +179,7 @@ class Generation:
         the `rounded` relaxation."""
         picked, solution, solves = dive(self.master, self.price_one)
         self.done.lp_solves += solves
-        far = solution.objective - self.fractions_eur > FAR_GAP * abs(solution.objective)
+        far = solution.objective - self.fractions_eur > self.far_gap * abs(solution.objective)
         if far and rounded and not self.master.site.group_rows:
             starts = [*starts, self.keep_rounded()]
         if far:
