@@ -40,9 +40,6 @@ REFINE_GROUPS = 4
 PLACED_ROUNDS = 3
 """Rounds in which the rooms are asked again beside what the site has chosen."""
 
-ANSWERS = 3
-"""How often site and rooms answer each other's whole choices at most."""
-
 VARIED, VARY_SHARE = 4, 0.3
 """Schedules a room that are asked for at other times, and the part of the gap that leaving a schedule's
 steps may cost: 1 sought too far away for houses whose gap is the bound's."""
@@ -206,8 +203,7 @@ class Generation:
         return picked, solution
 
     def choose_again(self, picked: list[int], duals: Floats, stop: float) -> None:
-        """Whole choices of the site left less than the rooms took: they choose again beside them, then the
-        site beside the rooms and so on, while that gains."""
+        """Whole choices of the site left less than the rooms took: they choose again beside them."""
         assert self.done.placed is not None
         self.master.whole = self.done.placed.whole
         self.generate(Stabilised(duals), PLACED_ROUNDS, stop)
@@ -215,11 +211,7 @@ class Generation:
         picked, solution = self.refine(picked, solution)
         relays = self.read(picked, solution)
         self.master.whole = {}
-        for _ in range(ANSWERS):
-            if not self.keep_if_cheaper(relays, anew=self.quick) or not self.quick:
-                break
-            self.master.whole = self.done.placed.whole
-            picked, relays = self._settle(picked)
+        self.keep_if_cheaper(relays, anew=self.quick)
 
     def polish(self, duals: Floats, stop: float) -> None:
         """The best whole choice among all schedules and the site's ways at once, then schedules beside these
@@ -244,7 +236,10 @@ class Generation:
             assert self.done.placed is not None
             self.master.whole = self.done.placed.whole
             self.generate(Stabilised(duals), PLACED_ROUNDS, stop)
-            _, relays = self._settle(known)
+            picked, solution, solves = settle(self.master, known, self.price_one)
+            self.done.lp_solves += solves
+            relays = self.read(picked, solution)
+            self.master.whole = {}
             if not self.keep_if_cheaper(relays, anew=True) and found is None:
                 break
 
@@ -263,15 +258,6 @@ class Generation:
                 self.done.priced += 1
                 self.master.add(room, column)
                 relay = column.relay
-
-    def _settle(self, picked: list[int]) -> tuple[list[int], Floats]:
-        """Rooms answer each other from `picked` on beside the site's whole choices, which are free again
-        afterwards; the schedules picked and their relays."""
-        picked, solution, solves = settle(self.master, picked, self.price_one)
-        self.done.lp_solves += solves
-        relays = self.read(picked, solution)
-        self.master.whole = {}
-        return picked, relays
 
     def settle_site(self) -> None:
         """Search, and longer, for the whole choices of cars and loads beside the relays of the plan."""
