@@ -106,7 +106,7 @@ class CoupledRun(Generation):
         placed = self.done.placed
         assert placed is not None
         if placed.placing_eur > DEAR_PLACING * abs(placed.objective_eur):
-            self.choose_again(picked, duals, STOP)
+            self.choose_again(picked, placed.whole, duals, STOP)
         self.settle_site()
         self.done.columns = self.master.count
         self.done.bound_eur = self.relaxation.bound

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
+from services.optimizer.core.choose import settle
 from services.optimizer.core.columns import RoomPricer, relay_steps
 from services.optimizer.core.generation import (
     FAR_GAP,
@@ -18,6 +21,7 @@ from services.optimizer.core.linear_model import Solution
 from services.optimizer.core.lp_rung import BIASES
 from services.optimizer.core.pricing import Scratch
 from services.optimizer.core.rounding import round_relays
+from services.optimizer.core.whole_choices import whole_beside_fractions, whole_bound
 
 Floats = NDArray[np.float64]
 
@@ -28,7 +32,7 @@ USUAL_STEPS = 192
 """With more steps a room's gap costs more, so that all gaps are wider in proportion."""
 
 COARSE_STOP = 5e-3
-FINE_STOP = 3e-4
+FINE_STOP = 7e-5
 """Relative distance of the master's LP and the best priced value at which a phase ends."""
 
 PATIENCE, LATE_STOP = 12, 1e-3
@@ -42,15 +46,13 @@ there is the next one."""
 FAR_OFF = 0.1
 """Share of the cost that the old plan lies above the first priced value where its prices are no good."""
 
-PLACING_SHARE = 0.2
-"""Share of the wanted gap kept back for the site's integers, which are placed after the choice."""
+PLACING_SHARE = 0.5
+"""Share of the wanted gap kept back for the site's integers, which are placed after the choice. Where they cost
+more, the rooms choose again beside them."""
 
 WIDE_GAP = 1e-2
 """Share of the cost above the bound from which the bound is sought with whole choices of the site, and a plan
 among all schedules at once."""
-
-AGAIN_SHARE = 0.5
-"""Where they cost more than this share, the rooms choose again beside them."""
 
 
 def decompose(
@@ -91,31 +93,15 @@ class _Decomposition(Generation):
 
     def run(self, rounds: int, target_gap: float) -> Decomposed:
         done = self.done
-        dear = AGAIN_SHARE * target_gap
-        target_gap *= 1.0 - PLACING_SHARE
+        target_gap *= self.wider
+        dear = PLACING_SHARE * target_gap
         if self.warm:
             target_gap = max(target_gap, WARM_GAP)
-            prices = self._go_on(rounds)
-        else:
-            prices = Stabilised(self._first_duals())
-            self.generate(prices, rounds, COARSE_STOP)
-            # coarse values are no match for fine ones: only the prices go on
-            self.effort, prices = FINE * self.wider, Stabilised(prices.duals)
-            stop = min(FINE_STOP * self.wider, LATE_STOP)
-            if not self.generate(prices, min(rounds, PATIENCE) - done.rounds, stop):
-                self.generate(prices, rounds - done.rounds, LATE_STOP)
+        near = target_gap - dear
+        prices = self._go_on(rounds) if self.warm else self._begin(rounds)
         slack = self._certify(prices.best_duals)
-        picked, solution = self.choose(self.starts, rounded=True)
-        if self.old is not None and self.old.objective < solution.objective:
-            # its schedules are the first columns
-            picked, solution = [0] * len(self.pricers), self.old
-        fee = self.house.problem.grid.fixed_fee_eur
-        cost = solution.objective + fee
-        # where the rooms' own slack is the larger part, neither columns nor prices would help
-        if self._misses(cost, target_gap, slack):
-            picked, solution = self.refine(picked, solution)
-            cost = solution.objective + fee
-        if self._misses(cost, target_gap, slack):
+        picked, solution = self._pick(near, slack)
+        if self._misses(self._cost(solution), near, slack):
             fractions, _, _ = self.master.solve()
             done.lp_solves += 1
             self._certify(
@@ -123,8 +109,14 @@ class _Decomposition(Generation):
             )
         self.keep_if_cheaper(self.read(picked, solution), anew=True)
         assert done.placed is not None
+        cost = done.placed.objective_eur
         if done.placed.placing_eur > dear * abs(cost):
-            self.choose_again(picked, prices.best_duals, LATE_STOP)
+            self.choose_again(picked, done.placed.whole, prices.best_duals, LATE_STOP)
+            cost = done.placed.objective_eur
+        if self.quick and self.master.goes_on and self._misses(cost, target_gap, slack):
+            whole = whole_beside_fractions(self.master)
+            if whole:
+                self.choose_again(picked, whole, prices.best_duals, LATE_STOP)
         cost = done.placed.objective_eur
         if cost - done.bound_eur > FAR_GAP * abs(cost):
             self.keep_rounded()
@@ -136,8 +128,50 @@ class _Decomposition(Generation):
         done.columns = self.master.count
         return done
 
+    def _begin(self, rounds: int) -> Stabilised:
+        """Columns from the relaxation's prices on, coarse ones first."""
+        prices = Stabilised(self._first_duals())
+        self.generate(prices, rounds, COARSE_STOP)
+        # coarse values are no match for fine ones: only the prices go on
+        self.effort, prices = FINE * self.wider, Stabilised(prices.duals)
+        stop = min(FINE_STOP * self.wider, LATE_STOP)
+        if not self.generate(prices, min(rounds, PATIENCE) - self.done.rounds, stop):
+            self.generate(prices, rounds - self.done.rounds, LATE_STOP)
+        return prices
+
+    def _pick(self, near: float, slack: float) -> tuple[list[int], Solution]:
+        """One schedule a room, searched for until they are this near to the bound."""
+        picked, solution = self.choose(self.starts, rounded=True)
+        if self.old is not None and self.old.objective < solution.objective:
+            # its schedules are the first columns
+            picked, solution = [0] * len(self.pricers), self.old
+        return self.improve(
+            picked, solution, lambda found: not self._misses(self._cost(found), near, slack)
+        )
+
+    def _cost(self, solution: Solution) -> float:
+        return solution.objective + self.house.problem.grid.fixed_fee_eur
+
+    def improve(
+        self, picked: list[int], solution: Solution,
+        enough: Callable[[Solution], bool] = lambda found: False,
+    ) -> tuple[list[int], Solution]:
+        """Rooms answer each other, few of them dive at once, and answer again, until that is `enough`;
+        rooms of heating groups have settled."""
+        for search in (self._settle, self.refine, self._settle):
+            if self.master.site.group_rows or enough(solution):
+                break
+            picked, solution = search(picked, solution)
+        return picked, solution
+
+    def _settle(self, picked: list[int], solution: Solution) -> tuple[list[int], Solution]:
+        trial, found, solves = settle(self.master, picked, self.price_one)
+        self.done.lp_solves += solves
+        return (trial, found) if found.objective < solution.objective else (picked, solution)
+
     def _misses(self, cost: float, target_gap: float, slack: float) -> bool:
-        """Whether a plan's cost is too far above the bound, and rooms searched too coarsely are not why."""
+        """Whether a cost is too far above the bound, and rooms searched too coarsely are not why: then
+        neither columns nor prices would help."""
         missing = cost - self.done.bound_eur
         return missing > target_gap * abs(cost) and slack < 0.5 * missing
 
@@ -198,6 +232,6 @@ class _Decomposition(Generation):
             tuple(pricer.dynamics.track(np.full(self.steps, on))[-1, 0] for on in (0, 1))
             for pricer in self.pricers
         ]
-        whole = self.master.whole_bound(self.proof, ends)
+        whole = whole_bound(self.master, self.proof, ends)
         self.done.lp_solves += 1
         self.done.bound_eur += max(0.0, whole - self.master.base.dual_bound(self.proof))

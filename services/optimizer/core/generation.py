@@ -24,6 +24,7 @@ from services.optimizer.core.lp_rung import (
 )
 from services.optimizer.core.master import Master, Prices
 from services.optimizer.core.rounding import round_relays
+from services.optimizer.core.whole_choices import solve_whole
 
 Floats = NDArray[np.float64]
 
@@ -202,13 +203,19 @@ class Generation:
         self.done.lp_solves += solves
         return picked, solution
 
-    def choose_again(self, picked: list[int], duals: Floats, stop: float) -> None:
-        """Whole choices of the site left less than the rooms took: they choose again beside them."""
-        assert self.done.placed is not None
-        self.master.whole = self.done.placed.whole
+    def improve(self, picked: list[int], solution: Solution) -> tuple[list[int], Solution]:
+        """What searches around a choice gain."""
+        return self.refine(picked, solution)
+
+    def choose_again(
+        self, picked: list[int], whole: dict[int, float], duals: Floats, stop: float
+    ) -> None:
+        """The rooms choose again beside `whole` choices of the site, which leave less than the rooms took or
+        suit them better."""
+        self.master.whole = whole
         self.generate(Stabilised(duals), PLACED_ROUNDS, stop)
         picked, solution = self.choose([list(picked)])
-        picked, solution = self.refine(picked, solution)
+        picked, solution = self.improve(picked, solution)
         relays = self.read(picked, solution)
         self.master.whole = {}
         self.keep_if_cheaper(relays, anew=self.quick)
@@ -226,7 +233,7 @@ class Generation:
                 return  # a rounded schedule that no pricer allows
             cost = placed.objective_eur - self.house.problem.grid.fixed_fee_eur
             self._vary(duals, placed.objective_eur - self.done.bound_eur)
-            found = self.master.solve_whole(known, placed.whole, cost)
+            found = solve_whole(self.master, known, placed.whole, cost)
             if found is None and not self.master.goes_on:
                 break
             if found is not None:

@@ -16,12 +16,7 @@ from scipy.sparse import csr_matrix
 from services.optimizer.core.columns import Column, Relay
 from services.optimizer.core.growing_lp import GrowingLp
 from services.optimizer.core.house import House
-from services.optimizer.core.linear_model import (
-    QUICK_SCIP,
-    LinearModel,
-    Solution,
-    SolverFailed,
-)
+from services.optimizer.core.linear_model import LinearModel, Solution
 from services.optimizer.core.merit_order import MeritOrder
 from services.optimizer.core.room_rows import RoomColumns, build_tail
 from services.optimizer.core.site_rows import SiteRows, build_site
@@ -32,16 +27,6 @@ Ints = NDArray[np.int64]
 
 QUICK_GLOP = "use_preprocessing:false"
 """The master has a few hundred rows; looking for simplifications costs more than it saves."""
-
-
-WHOLE_GAP, WHOLE_NODES = 3e-4, 100
-"""Relative gap and nodes at which a search among all schedules ends."""
-DUAL_TOLERANCE = 1e-7
-"""SCIP's LPs take reduced costs this far below 0 for 0; over the box of all columns that may hide so much."""
-WHOLE_WORK = 100_000
-"""Rows of the site times whole columns in such a search: about a second."""
-LEAST_SCHEDULES, MOST_SCHEDULES = 4, 16
-"""Schedules a room in such a search."""
 
 ASTRAY = 2.0
 """An LP that took so many times the pivots of the first, which began from nothing, goes on no more: where
@@ -155,6 +140,12 @@ class Master:
             ]
         )
 
+    def model_of(self, few: list[Ints]) -> tuple[LinearModel, list[Ints], Ints]:
+        """As `model`, with these schedules of each room alone."""
+        return self._with(
+            [[self._entries[room][pick] for pick in picks] for room, picks in enumerate(few)]
+        )
+
     def _with(self, held: list[list[_Entries]]) -> tuple[LinearModel, list[Ints], Ints]:
         """As `model`, with these entries of each room."""
         model = self.base.clone()
@@ -193,72 +184,6 @@ class Master:
             found = model.solve("glop", fixed=self.whole, parameters=QUICK_GLOP), chosen
         solution, chosen = found
         return solution, chosen, self.prices(solution.duals, solution.duals[self.base.rows :])
-
-    def solve_whole(
-        self, known: list[int], whole: dict[int, float], known_eur: float
-    ) -> tuple[list[int], Solution] | None:
-        """One schedule a room and whole choices of the site, better than the `known` and `whole` ones, which
-        cost `known_eur`, by a short search among all; None where that finds nothing or is too large.
-
-        A schedule whose reduced cost exceeds what the known plan lies above the LP is in no better plan; of
-        the others those of the least reduced cost take part.
-        """
-        if not self.goes_on:
-            return None  # each of the search's many LPs would take long
-        integers = int(self.base.vectors()[5].sum())
-        most = (WHOLE_WORK // self.base.rows - integers) // len(known)
-        if most < LEAST_SCHEDULES:
-            return None
-        solution, _, prices = self.solve()
-        few: list[Ints] = []
-        for room, pick in enumerate(known):
-            reduced = self.costs_at(room, prices) - prices.convexity_eur[room]
-            order = np.argsort(reduced, kind="stable")[: min(most, MOST_SCHEDULES)]
-            order = order[reduced[order] <= known_eur - solution.objective]
-            few.append(np.union1d(order, [pick]))
-        model, chosen, _ = self._with(
-            [[self._entries[room][pick] for pick in picks] for room, picks in enumerate(few)]
-        )
-        start = dict(whole)
-        for columns, picks, pick in zip(chosen, few, known, strict=True):
-            model.make_whole(columns)
-            start.update(zip(columns.tolist(), (picks == pick).astype(float).tolist(), strict=True))
-        try:
-            found = model.solve(
-                "scip", gap=WHOLE_GAP, nodes=WHOLE_NODES, parameters=QUICK_SCIP, start=start
-            )
-        except SolverFailed:
-            return None
-        if found.objective > known_eur - WHOLE_GAP * abs(known_eur):
-            return None
-        picked = [
-            int(picks[int(np.argmax(found.values[columns]))])
-            for columns, picks in zip(chosen, few, strict=True)
-        ]
-        return picked, found
-
-    def whole_bound(self, duals: Floats, ends_c: list[tuple[float, float]]) -> float:
-        """As `base.dual_bound`, but with whole choices of the site: a lower bound on what it costs, less what
-        the rooms pay at `duals`; -inf where none is found.
-
-        The site gets copies of the relays (0..1) and of the temperatures that one-node rooms leave to their
-        tails (within `ends_c`), at the prices that the rooms pay for theirs. In a true plan the copies are the
-        relays and temperatures themselves and the payments cancel, so that the sum of both minima is a bound.
-        """
-        model, prices = self.base.clone(), self.prices(duals, np.zeros(len(self.columns)))
-        for room, arrays in enumerate(self.house.rooms):
-            relay = model.variables(self.steps, 0.0, 1.0, -prices.on_cost_eur[room])
-            for rows, coefficient in self.entries[room]:
-                model.put(rows[: self.steps], relay, coefficient * arrays.power_kw)
-            for rows, gain in self.tail_links[room]:
-                end = model.variables(1, *ends_c[room], -(duals[rows] @ gain))
-                model.put(rows, end, -gain[:, 0])
-        low, high = model.vectors()[:2]
-        try:
-            found = model.solve("scip", gap=WHOLE_GAP, nodes=WHOLE_NODES, parameters=QUICK_SCIP)
-        except SolverFailed:
-            return -np.inf
-        return found.bound - DUAL_TOLERANCE * float((high - low).sum())
 
     def _solve_on(self, picked: dict[int, int]) -> tuple[Solution, list[Ints]] | None:
         """From where the last solve ended; None where that leads nowhere."""

@@ -23,6 +23,7 @@ from services.optimizer.core.lp_rung import place
 from services.optimizer.core.merit_order import cost_between
 from services.optimizer.core.planner import plan
 from services.optimizer.core.site_rows import build_site
+from services.optimizer.core.whole_choices import solve_whole, whole_bound
 from tests.unit.optimizer.test_bound import exact_optimum
 
 
@@ -126,11 +127,11 @@ def test_among_all_schedules_the_best_whole_choice_is_found_or_known(seed):
         costs[picks] = place(house, run.relays(list(picks)), nodes=1000)
     ranked = sorted(costs, key=lambda picks: costs[picks].objective_eur)
     best, worst = costs[ranked[0]], costs[ranked[-1]]
-    found = master.solve_whole(list(ranked[-1]), worst.whole, worst.objective_eur)
+    found = solve_whole(master, list(ranked[-1]), worst.whole, worst.objective_eur)
     assert found is not None
     assert found[1].objective == pytest.approx(best.objective_eur, rel=1e-3)
     assert costs[tuple(found[0])].objective_eur == pytest.approx(best.objective_eur, rel=1e-3)
-    assert master.solve_whole(list(ranked[0]), best.whole, best.objective_eur) is None
+    assert solve_whole(master, list(ranked[0]), best.whole, best.objective_eur) is None
 
 
 def test_sun_that_a_battery_would_burn_is_curtailed():
@@ -182,7 +183,7 @@ def test_what_rooms_pay_the_site_gets_in_winter_and_before_a_tail_of_duties(step
     plain = run.done.bound_eur
     assert plain > 0.99 * placed.objective_eur
     ends = [tuple(p.dynamics.track(np.full(run.steps, on))[-1, 0] for on in (0, 1)) for p in run.pricers]
-    gain = run.master.whole_bound(run.proof, ends) - run.master.base.dual_bound(run.proof)
+    gain = whole_bound(run.master, run.proof, ends) - run.master.base.dual_bound(run.proof)
     assert -0.005 <= gain <= placed.objective_eur - plain
 
 
