@@ -85,6 +85,9 @@ HARD: dict[str, Callable[[], PlanningProblem]] = {
 }
 """16 rooms x 192 one-node unless it says otherwise: other winters, prices and limits that bind."""
 
+HOUSES = range(3, 19)
+"""Seeds of 16 more houses of 16 rooms x 192: one or two say little about a gap."""
+
 
 def _all_relays(problem: PlanningProblem) -> PlanningProblem:
     """Relays in every step, however long."""
@@ -203,6 +206,20 @@ def side_by_side(
     return rows
 
 
+def houses() -> list[dict[str, object]]:
+    """Ours, cold, on every one of `HOUSES`."""
+    rows = []
+    for seed in HOUSES:
+        problem = make_house(seed=seed)
+        rows.append(row(f"house {seed}", "ours", problem, lambda p=problem: plan(p)))
+        print(rows[-1], flush=True)
+    gaps, seconds = ([float(str(one[name])) for one in rows] for name in ("gap_percent", "cpu_s"))
+    within = sum(gap <= 0.1 for gap in gaps)
+    print(f"within 0.1 %: {within} of {len(gaps)}; median {np.median(gaps):.3f} %, worst {max(gaps):.3f} %; "
+          f"CPU median {np.median(seconds):.2f} s, worst {max(seconds):.2f} s")  # fmt: skip
+    return rows
+
+
 def growth(peers: list[str], limit_s: float, emhass_python: str) -> list[dict[str, object]]:
     """Ours, and peers if asked, over rooms, steps and scenarios."""
     rows = []
@@ -282,7 +299,7 @@ def main() -> None:
     parser.add_argument("--peers", default="highs,scip", help="of highs, scip, emhass")
     parser.add_argument("--emhass-python", default="", help="python of EMHASS's environment")
     parser.add_argument("--instances", default=";".join(INSTANCES), help="names, separated by ;")
-    parser.add_argument("--only", choices=("side", "hard", "growth", "all"), default="all")
+    parser.add_argument("--only", choices=("side", "hard", "houses", "growth", "all"), default="all")
     options = parser.parse_args()
     peers = [name for name in options.peers.split(",") if name]
     if "emhass" in peers and not options.emhass_python:
@@ -296,6 +313,8 @@ def main() -> None:
         rows += side_by_side(names, peers, options.limit_s, options.emhass_python)
     if options.only == "hard":
         rows += side_by_side(list(HARD), peers, options.limit_s, options.emhass_python)
+    if options.only == "houses":
+        rows += houses()
     if options.only in ("growth", "all"):
         grown = growth(
             peers if options.only == "growth" else [], options.limit_s, options.emhass_python

@@ -60,11 +60,11 @@ def dive(
 def settle(
     master: Master, picked: list[int], price_room: PriceRoom
 ) -> tuple[list[int], Solution, int]:
-    """Rooms of full heating groups find their places, from `picked`; returns as `dive`.
+    """Rooms answer each other, from `picked`, until no answer gains; returns as `dive`.
 
-    Fractions of schedules fit into a limit where whole ones do not. So one room after another answers
-    to what all others leave, at what going beyond it costs; then all rooms leave the hours that are
-    scarce to those that need them most, and settle again.
+    Fractions of schedules fit into a limit, and into the sun, where whole ones do not. So one room after
+    another answers to what all others leave, at what its whole power costs; in heating groups then all
+    rooms leave the hours that are scarce to those that need them most, and settle again.
     """
     scarcity = master.scarcity
     assert scarcity is not None, "columns come first, and prices with them"

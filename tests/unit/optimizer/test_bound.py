@@ -228,6 +228,13 @@ def test_plans_of_16_rooms_are_certified_to_a_thousandth(seed, outdoor_c):
     assert made.gap_fraction <= 1e-3
 
 
+def test_finer_steps_are_content_with_wider_gaps():
+    """Three times the steps: what a thousandth needs there takes half as many LPs again."""
+    made = plan(make_house(rooms=8, step_s=(300,) * 576, seed=2))
+    assert 1e-3 < made.gap_fraction < 3e-3
+    assert made.work.lp_solves < 80
+
+
 @pytest.mark.parametrize("seed", range(6))
 def test_coupling_into_the_duty_steps_is_priced_once(seed):
     data = small_house(
