@@ -79,7 +79,8 @@ class CoupledRun(Generation):
         self.warm = warm
 
     def run(self, rounds: int, corrections: int, certify: bool = True) -> Decomposed:
-        """Generate columns at a frozen reference, choose, correct the reference; keep the best."""
+        """Generate columns at a frozen reference, choose, from the best plan so far on, correct the reference; keep
+        the best."""
         duals = relaxed_duals(self.master, self.relaxation)
         start = self.relaxation.duty if self.warm is None else self.warm
         self._freeze(self.joint.simulate(start))
@@ -95,7 +96,7 @@ class CoupledRun(Generation):
             prices = Stabilised(duals)
             self.generate(prices, rounds if correction == 0 else CORRECTION_ROUNDS, STOP)
             duals = prices.best_duals
-            picked, solution = self.choose(starts if correction == 0 else ())
+            picked, solution = self.choose(starts)
             improved = self.keep_if_cheaper(self.read(picked))
             if not improved and correction > 0:
                 picked, _ = self.refine(picked, solution)
@@ -103,6 +104,8 @@ class CoupledRun(Generation):
             if not improved and correction > 0:
                 break
             self._freeze(self._air())
+            assert self.done.placed is not None
+            starts = [self.offer(self.done.placed.decisions.relays)]
         placed = self.done.placed
         assert placed is not None
         if placed.placing_eur > DEAR_PLACING * abs(placed.objective_eur):
