@@ -27,7 +27,10 @@ def read_place(path: Path | None) -> Place:
     if path is None:
         return Place()
     text = path.read_text()
-    raw = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
+    try:
+        raw = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
+    except (ValueError, yaml.YAMLError) as error:
+        raise ValueError(f"{path}: cannot be read: {error}") from error
     if not isinstance(raw, dict):
         raise ValueError(f"{path}: expected a mapping such as 'latitude: 50.1'")
     return place_from_mapping(raw)
@@ -45,10 +48,13 @@ def read_dataset(path: Path, kind: str, place: Place) -> Dataset:
         naming the column and the fix.
     """
     frame = pd.read_csv(path)
+    frame.columns = frame.columns.str.strip()
     target = TARGETS[kind]
     for column in ("utc", target):
         if column not in frame.columns:
-            raise ValueError(f"{path}: no column {column!r}; it has {', '.join(frame.columns)}")
+            raise ValueError(f"{path}: no column {column!r}; {_has(list(frame.columns))}")
+    if frame.empty:
+        raise ValueError(f"{path}: no rows; give one for each step")
     times = _epoch(frame["utc"], "utc")
     order = np.argsort(times, kind="stable")
     times = times[order]
@@ -86,10 +92,14 @@ def _weather(
     if not names:
         return None
     columns = {name: _number(frame[name], name)[order] for name in names}
+    # Rows in between, of what was measured more often than weather is told, are no weather.
+    told = ~np.all([np.isnan(values) for values in columns.values()], axis=0)
+    if not told.any():
+        return None
     issued = None
     if "issued" in frame.columns:
-        issued = _epoch(frame["issued"], "issued")[order]
-    return weather_runs(times, columns, issued)
+        issued = _epoch(frame["issued"].iloc[order][told], "issued")
+    return weather_runs(times[told], {k: v[told] for k, v in columns.items()}, issued)
 
 
 def _first_known(times: IntArray, values: FloatArray, first: IntArray) -> FloatArray:
@@ -102,19 +112,31 @@ def _first_known(times: IntArray, values: FloatArray, first: IntArray) -> FloatA
     return result
 
 
+def _has(columns: list[str]) -> str:
+    """What the file has instead, and what to do when its fields are not separated by commas."""
+    if len(columns) == 1 and (found := next((c for c in ";\t|" if c in columns[0]), None)):
+        return f"the fields are separated by {found!r}; write commas, and numbers as 12.5"
+    return f"it has {', '.join(columns)}"
+
+
 def _epoch(column: pd.Series, name: str) -> IntArray:
-    try:
-        parsed = pd.to_datetime(column, utc=True, format="ISO8601")
-    except (ValueError, TypeError) as error:
-        raise ValueError(f"{name}: {error}; write 2025-01-31T12:00:00Z") from error
+    parsed = pd.to_datetime(column, utc=True, format="ISO8601", errors="coerce")
     if parsed.isna().any():
         row = int(np.argmax(parsed.isna().to_numpy()))
-        raise ValueError(f"{name}: row {row + 1} has no time; write 2025-01-31T12:00:00Z")
+        raise ValueError(
+            f"{name}: row {column.index[row] + 1}: '{column.iloc[row]}' is no time; write 2025-01-31T12:00:00Z"
+        )
     return parsed.dt.tz_localize(None).to_numpy().astype("datetime64[s]").astype(np.int64)
 
 
 def _number(column: pd.Series, name: str) -> FloatArray:
-    try:
-        return pd.to_numeric(column).to_numpy(dtype=np.float64)
-    except (ValueError, TypeError) as error:
-        raise ValueError(f"{name}: {error}; give numbers, empty where missing") from error
+    values = pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64)
+    said = column.notna() & (column.astype(str).str.strip() != "")
+    wrong = (np.isnan(values) & said.to_numpy()) | np.isinf(values)
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        raise ValueError(
+            f"{name}: row {row + 1}: '{column.iloc[row]}' is no number; "
+            "write numbers as 12.5, empty where missing"
+        )
+    return values

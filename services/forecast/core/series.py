@@ -35,6 +35,11 @@ class Series:
         result[inside] = self.values[index[inside]]
         return result
 
+    def steps_from(self, issue_s: IntArray, lead_s: int) -> IntArray:
+        """Beginnings (n, k) of the steps of `lead_s` seconds, from the first at or after each issue (n,)."""
+        first = issue_s + (self.start_s - issue_s) % self.step_s
+        return first[:, None] + np.arange(0, lead_s, self.step_s, dtype=np.int64)
+
     def between(self, from_s: int, to_s: int) -> Series:
         """The steps that end by `to_s` and begin at or after `from_s`."""
         first = max(0, -(-(from_s - self.start_s) // self.step_s))
