@@ -55,7 +55,8 @@ def read_dataset(path: Path, kind: str, place: Place) -> Dataset:
             raise ValueError(f"{path}: no column {column!r}; {_has(list(frame.columns))}")
     if frame.empty:
         raise ValueError(f"{path}: no rows; give one for each step")
-    times = _epoch(frame["utc"], "utc")
+    # Recorders wake up some seconds early or late; the minute is what they mean.
+    times = (_epoch(frame["utc"], "utc") + 30) // 60 * 60
     order = np.argsort(times, kind="stable")
     times = times[order]
     values = _number(frame[target], target)[order]

@@ -29,14 +29,17 @@ def read_history(path: Path) -> tuple[History, tuple[str, ...]]:
     frame = pd.read_csv(path, float_precision="round_trip")
     frame.columns = [str(c).strip() for c in frame.columns]
     if "utc" not in frame.columns:
-        raise ValueError(f"{path.name} has no column 'utc'; name the time column utc")
+        fix = "name the time column utc"
+        if frame.shape[1] == 1 and any(mark in frame.columns[0] for mark in ";\t"):
+            fix = "separate the fields by commas, and write numbers as 19.5"
+        raise ValueError(f"{path.name} has no column 'utc'; {fix}")
     if "temp_air" not in frame.columns:
         raise ValueError(f"{path.name} has no column 'temp_air' (outdoor degC); add it")
     rooms = tuple(c[2:] for c in frame.columns if c.startswith("T_") and len(c) > 2)
     if not rooms:
         raise ValueError(f"{path.name} has no temperature column; name them T_<room>")
     epoch_s = _epoch_seconds(frame.pop("utc"), path.name)
-    values = frame.apply(pd.to_numeric, errors="coerce").astype(np.float64)
+    values = _numbers(frame, path.name)
     notes = clock_notes(epoch_s)
     grid, step_s, table = regularise(epoch_s, values.to_numpy())
     series = {name: table[:, k] for k, name in enumerate(values.columns)}
@@ -69,6 +72,20 @@ def read_history(path: Path) -> tuple[History, tuple[str, ...]]:
 
 def _is_heat(name: str) -> bool:
     return name == "heat" or name.startswith("heat_")
+
+
+def _numbers(frame: pd.DataFrame, file_name: str) -> pd.DataFrame:
+    """Every column as numbers: words (a sensor that was unavailable) are missing, decimal commas refused."""
+    values: pd.DataFrame = frame.apply(pd.to_numeric, errors="coerce").astype(np.float64)
+    for name in frame.select_dtypes(exclude=["number", "bool"]):
+        comma = frame[name].astype(str).str.fullmatch(r"\s*[-+]?\d+,\d+\s*").to_numpy(dtype=bool)
+        if comma.any():
+            row = int(np.argmax(comma))
+            raise ValueError(
+                f"{file_name}: {name} in data row {row + 1}: {frame[name].iloc[row]!r} is no number; "
+                "write a decimal point, 19.5"
+            )
+    return values
 
 
 def _epoch_seconds(column: pd.Series, file_name: str) -> NDArray[np.int64]:

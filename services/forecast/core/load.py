@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 
 import numpy as np
 
-from services.forecast.core.bands import FloatArray, IntArray
+from services.forecast.core.bands import Bands, FloatArray, IntArray
 from services.forecast.core.calendar import DAY_S
-from services.forecast.core.features import Features
+from services.forecast.core.features import Features, ModelMetadata
 from services.forecast.core.forest import QuantileForest
 from services.forecast.core.lags import (
     Lags,
@@ -19,11 +20,13 @@ from services.forecast.core.lags import (
 )
 from services.forecast.core.learners import BoostedQuantiles, LinearQuantiles
 from services.forecast.core.predictor import Predictor
-from services.forecast.core.series import Dataset
+from services.forecast.core.series import Dataset, Series
 
 DEPTH_DAYS = 42
 SPECIAL_DAY_SCORE = 3.5
 LEVEL_TRUST = 0.7
+GLITCH_W, GLITCH_TIMES = 50_000.0, 20.0
+"""A step above both is a glitch; the second is in what 99 of 100 steps stay under, so a factory is none."""
 LEAF_ROWS = 10
 """Fewest rows in a leaf of the forest: what people do is noise to a larger part than clouds are."""
 
@@ -42,6 +45,19 @@ class LoadPredictor(Predictor):
     half_life_days = 30.0
     floor = 0.02
     forget_days = 180.0
+
+    def train(self, data: Dataset, issue_phase_s: int) -> ModelMetadata:
+        return super().train(replace(data, series=believable(data.series)), issue_phase_s)
+
+    def settle(self, series: Series) -> int:
+        return super().settle(believable(series))
+
+    def predict(
+        self, data: Dataset, issue_s: int, target_s: IntArray, *, remember: bool = False
+    ) -> Bands:
+        past = data.before(issue_s)
+        past = replace(past, series=believable(past.series))
+        return super().predict(past, issue_s, target_s, remember=remember)
 
     def boosted(self) -> list[BoostedQuantiles]:
         shared = {
@@ -184,6 +200,15 @@ class LoadPredictor(Predictor):
         self, data: Dataset, issue_s: int, target_s: IntArray, values: FloatArray
     ) -> FloatArray:
         return np.maximum(values, 0.0)
+
+
+def believable(series: Series) -> Series:
+    """`series` without what no house draws: glitches of a meter count as missing."""
+    size = np.abs(series.values)
+    if np.isnan(size).all():
+        return series
+    limit = max(GLITCH_W, GLITCH_TIMES * float(np.nanquantile(size, 0.99)))
+    return replace(series, values=np.where(size > limit, np.nan, series.values))
 
 
 def special_days(data: Dataset, time_zone: str) -> dict[str, IntArray]:

@@ -141,6 +141,17 @@ def test_blanks_around_names_and_in_empty_fields_do_no_harm(tmp_path: Path) -> N
     )
 
 
+def test_a_recorder_some_seconds_beside_its_minute_has_the_same_steps(tmp_path: Path) -> None:
+    rng = np.random.default_rng(5)
+    path = tmp_path / "x.csv"
+    index = pd.date_range("2025-01-01", periods=96, freq="30min", tz="UTC")
+    late = index + pd.to_timedelta(rng.integers(-20, 20, len(index)), unit="s")
+    pd.DataFrame({"utc": late.strftime("%Y-%m-%dT%H:%M:%SZ"), "load_w": range(96)}).to_csv(path)
+    series = read_dataset(path, "load", Place()).series
+    assert (series.start_s, series.step_s) == (index[0].timestamp(), 1800)
+    np.testing.assert_array_equal(series.values, np.arange(96.0))
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [
@@ -300,3 +311,16 @@ def test_folder_store_stays_in_its_folder(tmp_path: Path) -> None:
         store["../x"]
     del store["a/b"]
     assert len(store) == 0
+
+
+def test_a_glitch_of_the_meter_is_as_if_nothing_had_been_measured(tmp_path: Path) -> None:
+    path = write_load(tmp_path)
+    frame = pd.read_csv(path)
+    told = []
+    for glitch in (5e6, np.nan):
+        frame.loc[[200, 461], "load_w"] = glitch  # the second is known from the second issue on
+        frame.to_csv(path, index=False)
+        _, rolled, _ = evaluate_file("load", path, "2025-03-22", "2025-03-24", refit_every="30d")
+        told.append(rolled.ours)
+    np.testing.assert_array_equal(told[0].expected, told[1].expected)
+    np.testing.assert_array_equal(told[0].p90, told[1].p90)

@@ -94,6 +94,11 @@ def test_a_local_clock_is_named(tmp_path: Path) -> None:
         ({"utc": ["2025-01-01"], "temp_air": [1.0]}, "no temperature column"),
         ({"utc": ["soon"], "temp_air": [1.0], "T_a": [1.0]}, "not a time"),
         ({"utc": ["2025-01-01"], "temp_air": [1.0], "T_a": [1.0]}, "fewer than two"),
+        ({"utc;T_a;temp_air": ["2025-01-01;19,5;1,0"]}, "separate the fields by commas"),
+        (
+            {"utc": ["2025-01-01"] * 2, "temp_air": [1.0, 1.0], "T_a": ["unknown", "19,5"]},
+            "T_a in data row 2: '19,5' is no number",
+        ),
     ],
 )
 def test_bad_files_are_refused_by_name(
