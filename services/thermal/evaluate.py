@@ -23,7 +23,7 @@ from services.thermal.core.history import History, with_irradiance, with_some_on
 from services.thermal.core.identify import default_prior, identify
 from services.thermal.core.screen import Finding, screen
 from services.thermal.history_csv import read_history
-from services.thermal.location import locate
+from services.thermal.location import locate, stated_place
 from services.thermal.report import scores
 
 app = typer.Typer(help="Evaluate models out of sample.", no_args_is_help=True)
@@ -52,9 +52,19 @@ def parse_lead(text: str) -> int:
 
 
 def prior_for(history: History, site: Path | None) -> tuple[HouseModel, bool, tuple[str, ...]]:
-    """Prior model of the recording's rooms, whether its couplings are complete, and notes."""
+    """Prior model of the recording's rooms, whether its couplings are complete, and notes.
+
+    `site` is the house's site file or only says `latitude`, `longitude` and `time_zone`. Raises ValueError
+    naming what is wrong with it.
+    """
     if site is not None:
-        from_site = model_of(SiteConfig.model_validate(yaml.safe_load(site.read_text())))
+        try:
+            raw = yaml.safe_load(site.read_text())
+        except yaml.YAMLError as error:
+            raise ValueError(f"{site}: cannot be read: {error}") from error
+        if isinstance(raw, dict) and "rooms" not in raw:
+            return default_prior(history.rooms, *stated_place(raw)), False, ()
+        from_site = model_of(SiteConfig.model_validate(raw))
         if set(from_site.room_names) >= set(history.rooms):
             chosen = {room.name: room for room in from_site.rooms}
             couplings = tuple(
@@ -184,7 +194,7 @@ def thermal(
     """Score the thermal model out of sample against persistence, yesterday and ARX."""
     try:
         done = run(data, train_until, start, end, lead, site)
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(2) from error
     if plot is not None:

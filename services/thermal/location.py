@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from zoneinfo import available_timezones
+
 import numpy as np
 from pvlib.solarposition import equation_of_time_spencer71
 
@@ -35,6 +38,20 @@ def locate(history: History) -> tuple[float, float, str, str]:
         f"{days} days, "
         "local time Europe/Berlin",
     )
+
+
+def stated_place(site: Mapping[str, object]) -> tuple[float, float, str]:
+    """Latitude, longitude and time zone of a site file that says no more; raises ValueError naming the key."""
+    found = []
+    for key, most in (("latitude", 90.0), ("longitude", 180.0)):
+        value = site.get(key)
+        if not isinstance(value, int | float) or not abs(value) <= most:
+            raise ValueError(f"site file: {key}: {value!r} is no number up to {most:g} degrees")
+        found.append(float(value))
+    zone = str(site.get("time_zone", "UTC"))
+    if zone not in available_timezones():
+        raise ValueError(f"site file: time_zone: {zone!r} is no IANA name such as 'Europe/Prague'")
+    return found[0], found[1], zone
 
 
 def _solar_noon_s(history: History) -> tuple[float, int]:
