@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -100,7 +101,20 @@ def _weather(
     issued = None
     if "issued" in frame.columns:
         issued = _epoch(frame["issued"].iloc[order][told], "issued")
-    return weather_runs(times[told], {k: v[told] for k, v in columns.items()}, issued)
+    rows = weather_runs(times[told], {k: v[told] for k, v in columns.items()}, issued)
+    return replace(rows, columns={name: _between_its_own(rows, name) for name in names})
+
+
+def _between_its_own(rows: WeatherRuns, name: str) -> FloatArray:
+    """A column that is told less often than others (hourly light beside temperature), between its own steps."""
+    values = rows.columns[name]
+    known = ~np.isnan(values)
+    if not known.any():
+        return values
+    own = weather_runs(rows.valid_s[known], {name: values[known]}, rows.issued_s[known])
+    if own.step_s <= rows.step_s:
+        return values
+    return own.between(name, rows.issued_s, rows.valid_s, rows.step_s)
 
 
 def _first_known(times: IntArray, values: FloatArray, first: IntArray) -> FloatArray:

@@ -63,6 +63,8 @@ def rolling_origin(
     Targets at or after `until_s` are left out, and issues before there is history enough to learn from. Raises
     ValueError when there is no issue.
     """
+    if until_s is not None:
+        issues_s = issues_s[data.series.steps_from(issues_s, lead_s)[:, 0] < until_s]
     if len(issues_s) == 0:
         raise ValueError("from/to: no issue time lies between them; widen the span")
     predictor = make_predictor(kind, place, lead_s)

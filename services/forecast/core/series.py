@@ -56,7 +56,10 @@ def regular(times_s: IntArray, values: FloatArray, step_s: int | None = None) ->
     if len(times_s) == 0:
         raise ValueError("times_s: no samples; give at least one")
     step = step_of(times_s) if step_s is None else step_s
-    start = int(times_s[0]) // step * step
+    # Clocks that lie half an hour beside UTC begin their hours there, and the sun is where they say.
+    phases, counts = np.unique(times_s % step, return_counts=True)
+    phase = int(phases[np.argmax(counts)])
+    start = (int(times_s[0]) - phase) // step * step + phase
     size = int((times_s[-1] - start) // step) + 1
     known = ~np.isnan(values)
     index = ((times_s - start) // step)[known]

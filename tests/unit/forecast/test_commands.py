@@ -141,6 +141,14 @@ def test_blanks_around_names_and_in_empty_fields_do_no_harm(tmp_path: Path) -> N
     )
 
 
+def test_hours_of_a_clock_half_an_hour_beside_utc_stay_where_they_are(tmp_path: Path) -> None:
+    path = tmp_path / "x.csv"
+    index = pd.date_range("2025-01-01T18:30", periods=48, freq="1h", tz="UTC")
+    pd.DataFrame({"utc": index.strftime("%Y-%m-%dT%H:%M:%SZ"), "load_w": range(48)}).to_csv(path)
+    series = read_dataset(path, "load", Place(time_zone="Asia/Kolkata")).series
+    assert (series.start_s, len(series.values)) == (index[0].timestamp(), 48)
+
+
 def test_a_recorder_some_seconds_beside_its_minute_has_the_same_steps(tmp_path: Path) -> None:
     rng = np.random.default_rng(5)
     path = tmp_path / "x.csv"
@@ -194,6 +202,22 @@ def test_weather_of_the_hour_beside_quarter_hours_is_hourly_weather(tmp_path: Pa
     np.testing.assert_allclose(between, [6.5, 7.5, 8.5, 9.5])
 
 
+def test_hourly_light_beside_quarter_hours_of_temperature_is_read_between_its_hours(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "pv.csv"
+    rows = ["utc,pv_w,ghi,temp_air"]
+    for quarter in range(4 * 24):
+        time = f"2025-06-01T{quarter // 4:02d}:{15 * (quarter % 4):02d}:00Z"
+        rows.append(f"{time},1,{quarter if quarter % 4 == 0 else ''},{quarter}")
+    path.write_text("\n".join(rows) + "\n")
+    weather = read_dataset(path, "pv", Place()).weather
+    assert weather is not None
+    assert weather.step_s == 900
+    np.testing.assert_allclose(weather.columns["ghi"][8:12], [6.5, 7.5, 8.5, 9.5])
+    np.testing.assert_array_equal(weather.columns["temp_air"], np.arange(96.0))
+
+
 def test_scores_begin_when_there_is_history_enough(tmp_path: Path) -> None:
     path = write_load(tmp_path, days=9)
     summary, rolled, _ = evaluate_file("load", path, "2025-02-01", "2025-03-10")
@@ -209,6 +233,8 @@ def test_an_issue_within_a_step_forecasts_from_the_next(tmp_path: Path) -> None:
     path = write_load(tmp_path, days=12)
     _, rolled, _ = evaluate_file("load", path, "2025-03-12", "2025-03-13", issue_at="06:20")
     assert pd.to_datetime(rolled.target_s[[0, -1]], unit="s").hour.tolist() == [7, 23]
+    with pytest.raises(ValueError, match="no issue time"):  # the first whole step is the next day's
+        evaluate_file("load", path, "2025-03-12", "2025-03-13", issue_at="23:20")
     predictor = LoadPredictor(Place(), lead_s=7200)
     series = read_dataset(path, "load", Place()).series
     issue, target = predictor.training_rows(Dataset(series), 22_800)
