@@ -91,26 +91,23 @@ def _weather(
 ) -> WeatherRuns | None:
     wanted = (*WEATHER, "pv_forecast_w") if kind == "pv" else WEATHER
     names = [name for name in wanted if name in frame.columns]
-    if not names:
-        return None
     columns = {name: _number(frame[name], name)[order] for name in names}
+    columns = {name: values for name, values in columns.items() if not np.isnan(values).all()}
+    if not columns:
+        return None
     # Rows in between, of what was measured more often than weather is told, are no weather.
     told = ~np.all([np.isnan(values) for values in columns.values()], axis=0)
-    if not told.any():
-        return None
     issued = None
     if "issued" in frame.columns:
         issued = _epoch(frame["issued"].iloc[order][told], "issued")
     rows = weather_runs(times[told], {k: v[told] for k, v in columns.items()}, issued)
-    return replace(rows, columns={name: _between_its_own(rows, name) for name in names})
+    return replace(rows, columns={name: _between_its_own(rows, name) for name in columns})
 
 
 def _between_its_own(rows: WeatherRuns, name: str) -> FloatArray:
     """A column that is told less often than others (hourly light beside temperature), between its own steps."""
     values = rows.columns[name]
     known = ~np.isnan(values)
-    if not known.any():
-        return values
     own = weather_runs(rows.valid_s[known], {name: values[known]}, rows.issued_s[known])
     if own.step_s <= rows.step_s:
         return values

@@ -27,6 +27,7 @@ SPECIAL_DAY_SCORE = 3.5
 LEVEL_TRUST = 0.7
 GLITCH_W, GLITCH_TIMES = 50_000.0, 20.0
 """A step above both is a glitch; the second is in what 99 of 100 steps stay under, so a factory is none."""
+NEGATIVE_SHARE = 0.01
 LEAF_ROWS = 10
 """Fewest rows in a leaf of the forest: what people do is noise to a larger part than clouds are."""
 
@@ -199,16 +200,31 @@ class LoadPredictor(Predictor):
     def finish(
         self, data: Dataset, issue_s: int, target_s: IntArray, values: FloatArray
     ) -> FloatArray:
-        return np.maximum(values, 0.0)
+        # Where the meter counts what is fed in, too, the load has been below zero for more than some odd steps.
+        known = data.series.values[~np.isnan(data.series.values)]
+        lowest = float(np.quantile(known, NEGATIVE_SHARE)) if len(known) else 0.0
+        return np.maximum(values, min(lowest, 0.0))
 
 
 def believable(series: Series) -> Series:
-    """`series` without what no house draws: glitches of a meter count as missing."""
-    size = np.abs(series.values)
-    if np.isnan(size).all():
+    """`series` without what no house draws: glitches and a day on one value (a stuck meter) count as missing.
+
+    A meter that says one value for most of the time is believed.
+    """
+    values = series.values
+    known = np.nonzero(~np.isnan(values))[0]
+    if len(known) == 0:
         return series
-    limit = max(GLITCH_W, GLITCH_TIMES * float(np.nanquantile(size, 0.99)))
-    return replace(series, values=np.where(size > limit, np.nan, series.values))
+    size = np.abs(values[known])
+    wrong = size > max(GLITCH_W, GLITCH_TIMES * float(np.quantile(size, 0.99)))
+    starts = np.append(0, np.nonzero(np.diff(values[known]))[0] + 1)
+    runs = np.diff(np.append(starts, len(known)))
+    stuck = np.repeat(runs >= DAY_S // series.step_s, runs)
+    if stuck.mean() < 0.5:
+        wrong |= stuck
+    believed = values.copy()
+    believed[known[wrong]] = np.nan
+    return replace(series, values=believed)
 
 
 def special_days(data: Dataset, time_zone: str) -> dict[str, IntArray]:

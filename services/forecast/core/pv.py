@@ -106,15 +106,13 @@ class PvPredictor(Predictor):
             self.capacity_w = float(np.nanquantile(series.values, 0.999)) or 1.0
         times = series.times_s
         ghi = self._history(data, "ghi", times)
+        light = series.values if ghi is None else ghi
         if self.place.location is None:
-            light = series.values if ghi is None else ghi
             self.location = estimate_location(times, series.step_s, light)
         if self.location is None:
             return
         if self.place.arrays:  # a few dull days must not move the sun over modules that are known
-            self.shift_s = (
-                0 if ghi is None else clock_error(times, series.step_s, ghi, self.location)
-            )
+            self.shift_s = clock_error(times, series.step_s, light, self.location)
             return
         self.plane = estimate_plane(
             times, series.step_s, series.values, ghi, self.location, self.capacity_w

@@ -15,7 +15,7 @@ MEMORY_DAYS = 40
 FORGET_DAYS = 30.0
 """After this time a day weighs a third (e-folding)."""
 LEARNT_DAYS = 28.0
-"""Until so many days are known the published forecast is drawn to, by the square of the share that is missing."""
+"""Of d days fewer than these the square of d / LEARNT_DAYS is believed, else all."""
 NEAR_H = 2.0
 RIDGE = 0.1
 """In rows of full capacity: what holds coefficients to the pooled ones, and those to the forecast itself."""
@@ -49,8 +49,8 @@ def followed(
 
     x (n, k) and past_x (p, k): the published forecast in the first column, what may correct it in the others,
     relative to capacity; actual (p,): what was measured at `past_s`. Only steps before each issue are used. NaN
-    where a column is; with too short a past the published forecast as it is, with a wide band, and corrected less
-    than was learnt as long as the past is short.
+    where a column is; with too short a past the published forecast as it is, with a wide band; with a short
+    one it is corrected by less than was learnt.
     """
     known = ~np.isnan(actual) & ~np.isnan(past_x).any(axis=1)
     past_s, past_x, actual = past_s[known], past_x[known], actual[known]
