@@ -53,7 +53,11 @@ def read_history(path: Path) -> tuple[History, tuple[str, ...]]:
         and name not in WEATHER
         and np.isfinite(column).any()
     }
-    weather = {field: series[name] for name, field in WEATHER.items() if name in series}
+    weather = {
+        field: series[name]
+        for name, field in WEATHER.items()
+        if name in series and np.isfinite(series[name]).any()
+    }
     history = History(
         epoch_s=grid,
         step_s=step_s,

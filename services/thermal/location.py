@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from zoneinfo import available_timezones
 
 import numpy as np
+from numpy.typing import NDArray
 from pvlib.solarposition import equation_of_time_spencer71
 
 from services.thermal.core.history import History
@@ -17,17 +18,18 @@ DAYLIGHT_W_M2 = 10.0
 def locate(history: History) -> tuple[float, float, str, str]:
     """Latitude, longitude, time zone and a note saying how they were found.
 
-    With irradiance the solar noon (middle of each day's light) gives the longitude; the latitude is
-    assumed. Without it the middle of Europe is assumed.
+    With irradiance (diffuse without global) the solar noon (middle of each day's light) gives the longitude;
+    the latitude is assumed. Without it the middle of Europe is assumed.
     """
     zone = "Europe/Berlin"
-    if history.ghi_w_m2 is None or not np.isfinite(history.ghi_w_m2).any():
+    light = history.dhi_w_m2 if history.ghi_w_m2 is None else history.ghi_w_m2
+    if light is None or not np.isfinite(light).any():
         return (
             DEFAULT_LATITUDE_DEG, DEFAULT_LONGITUDE_DEG, zone,
             "no site file and no irradiance: 50 N 10 E and local time Europe/Berlin assumed; "
             "the sun is estimated from the daily range of the outdoor temperature",
         )
-    noon_s, days = _solar_noon_s(history)
+    noon_s, days = _solar_noon_s(history, light)
     day_of_year = (history.epoch_s / 86400.0) % 365.2425 + 1.0
     equation_s = 60.0 * float(np.mean(np.asarray(equation_of_time_spencer71(day_of_year))))
     longitude = float((43200.0 - equation_s - noon_s) / 240.0)
@@ -54,11 +56,10 @@ def stated_place(site: Mapping[str, object]) -> tuple[float, float, str]:
     return found[0], found[1], zone
 
 
-def _solar_noon_s(history: History) -> tuple[float, int]:
+def _solar_noon_s(history: History, light: NDArray[np.float64]) -> tuple[float, int]:
     """Median over days of the middle between the first and last daylight, seconds UTC."""
-    assert history.ghi_w_m2 is not None
     seconds = history.epoch_s + 0.5 * history.step_s
-    lit = np.flatnonzero(np.nan_to_num(history.ghi_w_m2) > DAYLIGHT_W_M2)
+    lit = np.flatnonzero(np.nan_to_num(light) > DAYLIGHT_W_M2)
     if lit.size == 0:
         return 43200.0 - 240.0 * DEFAULT_LONGITUDE_DEG, 0
     breaks = np.flatnonzero(np.diff(seconds[lit]) > 4 * 3600)

@@ -1,5 +1,6 @@
 """Reading recordings, the clock, the sun, and the watch for open windows."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 from pvlib import irradiance, solarposition
 
 from services.thermal.core.filter import Innovation, RoomEstimate
-from services.thermal.core.history import fill_short_gaps, make_windows
+from services.thermal.core.history import fill_short_gaps, make_windows, with_irradiance
 from services.thermal.core.solar import local_hour, plane_irradiance, split_ghi, sun_path
 from services.thermal.core.windows import WindowState, watch_windows
 from services.thermal.history_csv import clock_notes, read_history, regularise
@@ -147,6 +148,35 @@ def test_longitude_follows_from_the_daylight() -> None:
     _, longitude, _, note = locate(simulate(true_house(), days=10))
     assert longitude == pytest.approx(14.4, abs=3.0)
     assert "assumed" in note
+
+
+def test_direct_and_diffuse_light_make_the_global_and_holes_in_them_are_split_from_it() -> None:
+    history = simulate(true_house(), days=3)
+    place = (50.08, 14.43)
+    assert history.ghi_w_m2 is not None
+    full = with_irradiance(history, *place)
+    assert full.dni_w_m2 is not None and full.dhi_w_m2 is not None
+    parts = replace(history, ghi_w_m2=None, dni_w_m2=full.dni_w_m2, dhi_w_m2=full.dhi_w_m2)
+    made = with_irradiance(parts, *place)
+    assert made.ghi_w_m2 is not None and not made.ghi_is_estimated
+    np.testing.assert_allclose(made.ghi_w_m2, history.ghi_w_m2, atol=20.0)
+    assert locate(parts)[1] == pytest.approx(locate(history)[1], abs=3.0)
+    dni = full.dni_w_m2.copy()
+    dni[10:20] = np.nan
+    holes = replace(history, dni_w_m2=dni, dhi_w_m2=full.dhi_w_m2)
+    mended = with_irradiance(holes, *place)
+    assert mended.dni_w_m2 is not None
+    np.testing.assert_allclose(mended.dni_w_m2, full.dni_w_m2)
+
+
+def test_an_empty_weather_column_is_as_if_it_were_not_there(tmp_path: Path) -> None:
+    file = write(
+        tmp_path / "house.csv",
+        utc=[f"2025-01-06T0{hour}:00:00Z" for hour in range(3)],
+        T_bath=20.0, temp_air=5.0, ghi=[0.0, 1.0, 2.0], dni=[None] * 3, dhi=[None] * 3,
+    )  # fmt: skip
+    history, _ = read_history(file)
+    assert history.dni_w_m2 is None and history.dhi_w_m2 is None
 
 
 def drop(z: float) -> tuple[tuple[Innovation, ...], tuple[RoomEstimate, ...]]:
