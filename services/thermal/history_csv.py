@@ -19,6 +19,7 @@ Array = NDArray[np.float64]
 
 WEATHER = {"ghi": "ghi_w_m2", "dni": "dni_w_m2", "dhi": "dhi_w_m2", "wind": "wind_m_s"}
 SHORTEST_STEP_S = 60
+WEAKEST_HEATING_W = 30.0
 
 
 def read_history(path: Path) -> tuple[History, tuple[str, ...]]:
@@ -44,6 +45,10 @@ def read_history(path: Path) -> tuple[History, tuple[str, ...]]:
     grid, step_s, table = regularise(epoch_s, values.to_numpy())
     series = {name: table[:, k] for k, name in enumerate(values.columns)}
     heat = {name: column for name, column in series.items() if _is_heat(name)}
+    most = max((float(np.nanmax(values, initial=0.0)) for values in heat.values()), default=0.0)
+    if 0.0 < most < WEAKEST_HEATING_W:
+        heat = {name: 1000.0 * values for name, values in heat.items()}
+        notes += (f"heating of at most {most:g} W is none: taken as kW or as a share of 1 kW; give W",)
     metered = {
         name: column
         for name, column in series.items()

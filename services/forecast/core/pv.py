@@ -22,6 +22,7 @@ from services.forecast.core.pv_published import followed, followed_columns
 from services.forecast.core.pv_recent import Recent, lag_columns
 from services.forecast.core.pv_site import (
     Plane,
+    believable_capacity,
     clock_error,
     estimate_location,
     estimate_plane,
@@ -102,8 +103,7 @@ class PvPredictor(Predictor):
         if known < 1.5 * self.fitted_from_rows:
             return
         self.fitted_from_rows = known
-        if not self.place.capacity_w:
-            self.capacity_w = float(np.nanquantile(series.values, 0.999)) or 1.0
+        self.capacity_w = believable_capacity(self.place.capacity_w, series.values)
         times = series.times_s
         ghi = self._history(data, "ghi", times)
         light = series.values if ghi is None else ghi
@@ -377,9 +377,9 @@ class PvPredictor(Predictor):
     def finish(
         self, data: Dataset, issue_s: int, target_s: IntArray, values: FloatArray
     ) -> FloatArray:
-        top = self.place.inverter_limit_w or 1.05 * max(
-            self.capacity_w, float(np.nanmax(data.series.values, initial=0.0))
-        )
+        most = float(np.nanmax(data.series.values, initial=0.0))
+        stated = self.place.capacity_w or 0.0
+        top = self.place.inverter_limit_w or 1.05 * max(self.capacity_w, stated, most)
         return np.clip(values, 0.0, top)
 
     # storage ----------------------------------------------------------------------------------

@@ -17,6 +17,17 @@ FAR_WRONG = 0.15
 """Share of steps in the wrong light at the best of near shifts from which the whole day is searched."""
 
 
+def believable_capacity(stated_w: float | None, power_w: FloatArray) -> float:
+    """The stated capacity in W, or what was measured where none is stated or the two have different units.
+
+    Twice what is stated has been measured, or less than a hundredth of it: one of them is in kW or a share.
+    """
+    most = float(np.nanquantile(power_w, 0.999)) if not np.isnan(power_w).all() else 0.0
+    if stated_w and (most <= 0.0 or stated_w / 100.0 <= most <= 2.0 * stated_w):
+        return stated_w
+    return most if most > 0.0 else 1.0
+
+
 def estimate_location(times_s: IntArray, step_s: int, light: FloatArray) -> Location | None:
     """Latitude and longitude from when it is light: the pair whose days fit the zeros of `light` best.
 

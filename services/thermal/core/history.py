@@ -142,7 +142,8 @@ def fill_short_gaps(values: Array, longest: int) -> Array:
 def with_irradiance(history: History, latitude_deg: float, longitude_deg: float) -> History:
     """Complete the irradiance.
 
-    Without ghi it is the sum of dni and dhi where both are there; without those, too, the clearness of each day follows from its outdoor temperature range (Hargreaves
+    Without ghi it is the sum of dni and dhi where both are there. Without those, too,
+    the clearness of each day follows from its outdoor temperature range (Hargreaves
     and Samani, J. Irrig. Drain. Eng. 108, 1982: kt = 0.16 sqrt(range)). Where dni or dhi is missing both
     are split from ghi by Erbs.
     """

@@ -169,6 +169,21 @@ def test_direct_and_diffuse_light_make_the_global_and_holes_in_them_are_split_fr
     np.testing.assert_allclose(mended.dni_w_m2, full.dni_w_m2)
 
 
+@pytest.mark.parametrize(("most", "factor"), [(1.0, 1000.0), (9.0, 1000.0), (60.0, 1.0)])
+def test_heating_that_cannot_be_watts_is_taken_as_kilowatts_and_said(
+    tmp_path: Path, most: float, factor: float
+) -> None:
+    file = write(
+        tmp_path / "house.csv",
+        utc=[f"2025-01-06T0{hour}:00:00Z" for hour in range(3)],
+        T_bath=20.0, T_hall=20.0, temp_air=5.0, heat_bath=[0.0, None, most], heat_hall=0.5,
+    )  # fmt: skip
+    history, notes = read_history(file)
+    np.testing.assert_array_equal(history.heat_w["heat_bath"], [0.0, np.nan, factor * most])
+    np.testing.assert_array_equal(history.heat_w["heat_hall"], factor * 0.5)
+    assert any("give W" in note for note in notes) == (factor > 1.0)
+
+
 def test_an_empty_weather_column_is_as_if_it_were_not_there(tmp_path: Path) -> None:
     file = write(
         tmp_path / "house.csv",
