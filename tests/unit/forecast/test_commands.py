@@ -324,6 +324,9 @@ def test_train_promotes_then_says_it_is_the_incumbent_then_rolls_back(tmp_path: 
     assert first["promoted"]
     assert not again["promoted"]
     assert again["model"] == first["model"]
+    hour = runner.invoke(train_app, [*base, "--window", "1h"])
+    assert hour.exit_code == 2
+    assert "window" in hour.output
     alone = runner.invoke(train_app, ["roll-back", "load", "--registry", str(tmp_path / "models")])
     assert alone.exit_code == 2
     assert "no earlier model" in alone.output
