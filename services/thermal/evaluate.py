@@ -21,7 +21,7 @@ from services.thermal.core.correction import Correction, learn
 from services.thermal.core.from_site import model_of
 from services.thermal.core.history import History, with_irradiance, with_some_on
 from services.thermal.core.identify import default_prior, identify
-from services.thermal.core.screen import Finding, screen
+from services.thermal.core.screen import Finding, plausible, screen
 from services.thermal.history_csv import read_history
 from services.thermal.location import locate, stated_place
 from services.thermal.report import scores
@@ -118,7 +118,7 @@ def run(
     until = parse_time(train_until, "--train-until")
     split = int(np.searchsorted(history.epoch_s, until))
     found = identify(history.rows(0, split), prior, pairs_known=pairs_known)
-    complete = with_irradiance(history, prior.latitude_deg, prior.longitude_deg)
+    complete = with_irradiance(plausible(history), prior.latitude_deg, prior.longitude_deg)
     lead_s = parse_lead(lead)
     correction = learn(found.model, complete.rows(0, split), found.usable, lead_s)
     leads = sorted({h * 3600 for h in HOURS_SHOWN if h * 3600 < lead_s} | {lead_s})
@@ -139,7 +139,10 @@ def run(
         *notes,
         *more,
         *(finding.text for finding in found.findings),
-        *(f"while tested, {f.text}" for f in faults(history.rows(split, stop))),
+        *(
+            f"while tested, {f.text.removesuffix(' removed').removesuffix(',')}"
+            for f in faults(history.rows(split, stop))
+        ),
     ]
     report["structure"] = {
         room.name: {

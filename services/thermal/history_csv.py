@@ -45,6 +45,11 @@ def read_history(path: Path) -> tuple[History, tuple[str, ...]]:
     grid, step_s, table = regularise(epoch_s, values.to_numpy())
     series = {name: table[:, k] for k, name in enumerate(values.columns)}
     heat = {name: column for name, column in series.items() if _is_heat(name)}
+    notes += tuple(
+        f"{name} heats no room: there is no T_{name[5:]}"
+        for name in heat
+        if name != "heat" and name[5:] not in rooms
+    )
     most = max((float(np.nanmax(values, initial=0.0)) for values in heat.values()), default=0.0)
     if 0.0 < most < WEAKEST_HEATING_W:
         heat = {name: 1000.0 * values for name, values in heat.items()}
@@ -87,13 +92,11 @@ def _numbers(frame: pd.DataFrame, file_name: str) -> pd.DataFrame:
     """Every column as numbers: words (a sensor that was unavailable) are missing, decimal commas refused."""
     values: pd.DataFrame = frame.apply(pd.to_numeric, errors="coerce").astype(np.float64)
     for name in frame.select_dtypes(exclude=["number", "bool"]):
-        comma = frame[name].astype(str).str.fullmatch(r"\s*[-+]?\d+,\d+\s*").to_numpy(dtype=bool)
-        if comma.any():
-            row = int(np.argmax(comma))
-            raise ValueError(
-                f"{file_name}: {name} in data row {row + 1}: {frame[name].iloc[row]!r} is no number; "
-                "write a decimal point, 19.5"
-            )
+        text = frame[name].astype(str)
+        commas = np.flatnonzero(text.str.fullmatch(r"\s*[-+]?\d+,\d+\s*"))
+        if commas.size:
+            where = f"{file_name}: {name} in data row {commas[0] + 1}"
+            raise ValueError(f"{where}: {text.iloc[commas[0]]!r} is no number; write 19.5")
     return values
 
 

@@ -184,6 +184,15 @@ def test_heating_that_cannot_be_watts_is_taken_as_kilowatts_and_said(
     assert any("give W" in note for note in notes) == (factor > 1.0)
 
 
+def test_heating_of_a_room_without_a_temperature_is_said(tmp_path: Path) -> None:
+    file = write(
+        tmp_path / "house.csv",
+        utc=[f"2025-01-06T0{hour}:00:00Z" for hour in range(3)],
+        T_bath=20.0, temp_air=5.0, heat_Bath=500.0, heat_bath=500.0, heat=[0.0, 1.0, 500.0],
+    )  # fmt: skip
+    assert read_history(file)[1] == ("heat_Bath heats no room: there is no T_Bath",)
+
+
 def test_an_empty_weather_column_is_as_if_it_were_not_there(tmp_path: Path) -> None:
     file = write(
         tmp_path / "house.csv",
