@@ -17,10 +17,12 @@ from services.forecast.core.series import Dataset, Series, WeatherRuns, regular,
 from services.forecast.core.solar import sun_path
 
 TARGETS = {"pv": "pv_w", "load": "load_w", "price": "price_eur_mwh"}
-WEATHER = (
-    "ghi", "dni", "dhi", "temp_air", "wind_speed", "cloud_cover", "relative_humidity", "tclw",
-    "tciw",
-)  # fmt: skip
+WEATHER = {
+    "ghi": (-50.0, 2000.0), "dni": (-50.0, 2000.0), "dhi": (-50.0, 2000.0), "temp_air": (-70.0, 70.0),
+    "wind_speed": (-1.0, 100.0), "cloud_cover": (-1.0, 1000.0), "relative_humidity": (-1.0, 150.0),
+    "tclw": (-1.0, 100.0), "tciw": (-1.0, 100.0), "pv_forecast_w": (-500.0, 1e9),
+}  # fmt: skip
+"""Columns and what they may say; beyond stand the codes that recorders write for nothing (-999)."""
 
 
 def read_place(path: Path | None) -> Place:
@@ -89,9 +91,11 @@ def _price_series(times: IntArray, values: FloatArray) -> Series:
 def _weather(
     frame: pd.DataFrame, order: IntArray, times: IntArray, kind: str
 ) -> WeatherRuns | None:
-    wanted = (*WEATHER, "pv_forecast_w") if kind == "pv" else WEATHER
-    names = [name for name in wanted if name in frame.columns]
-    columns = {name: _number(frame[name], name)[order] for name in names}
+    columns = {}
+    for name, (lowest, highest) in WEATHER.items():
+        if name in frame.columns and (name != "pv_forecast_w" or kind == "pv"):
+            values = _number(frame[name], name)[order]
+            columns[name] = np.where((values >= lowest) & (values <= highest), values, np.nan)
     columns = {name: values for name, values in columns.items() if not np.isnan(values).all()}
     if not columns:
         return None

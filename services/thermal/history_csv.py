@@ -18,6 +18,11 @@ from services.thermal.core.history import History
 Array = NDArray[np.float64]
 
 WEATHER = {"ghi": "ghi_w_m2", "dni": "dni_w_m2", "dhi": "dhi_w_m2", "wind": "wind_m_s"}
+LIMITS = {
+    "temp_air": (-70.0, 70.0), "ghi": (-50.0, 2000.0), "dni": (-50.0, 2000.0),
+    "dhi": (-50.0, 2000.0), "wind": (0.0, 100.0),
+}  # fmt: skip
+"""What weather may be; beyond stand the codes that recorders write for nothing (-999)."""
 SHORTEST_STEP_S = 60
 WEAKEST_HEATING_W = 30.0
 
@@ -42,6 +47,12 @@ def read_history(path: Path) -> tuple[History, tuple[str, ...]]:
     epoch_s = _epoch_seconds(frame.pop("utc"), path.name)
     values = _numbers(frame, path.name)
     notes = clock_notes(epoch_s)
+    for name, (lowest, highest) in LIMITS.items():
+        if name in values.columns:
+            wrong = (values[name] < lowest) | (values[name] > highest)
+            if wrong.any():
+                values.loc[wrong, name] = np.nan
+                notes += (f"{name}: {wrong.sum()} values outside {lowest:g}..{highest:g} removed",)
     grid, step_s, table = regularise(epoch_s, values.to_numpy())
     series = {name: table[:, k] for k, name in enumerate(values.columns)}
     heat = {name: column for name, column in series.items() if _is_heat(name)}

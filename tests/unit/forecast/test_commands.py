@@ -202,6 +202,22 @@ def test_weather_of_the_hour_beside_quarter_hours_is_hourly_weather(tmp_path: Pa
     np.testing.assert_allclose(between, [6.5, 7.5, 8.5, 9.5])
 
 
+def test_codes_for_nothing_are_no_weather(tmp_path: Path) -> None:
+    path = tmp_path / "pv.csv"
+    index = pd.date_range("2025-06-01", periods=24, freq="1h", tz="UTC")
+    frame = pd.DataFrame({"utc": index.strftime("%Y-%m-%dT%H:%M:%SZ"), "pv_w": 1.0})
+    frame["ghi"], frame["temp_air"] = 500.0, 20.0
+    frame.loc[[3, 7], "ghi"], frame.loc[[3, 9], "temp_air"] = [-999.0, 9999.0], [-999.0, -40.0]
+    frame.to_csv(path, index=False)
+    data = read_dataset(path, "pv", Place())
+    assert data.weather is not None
+    times = data.series.times_s
+    light, air = (data.weather.as_of(name, times, times) for name in ("ghi", "temp_air"))
+    assert np.flatnonzero(np.isnan(light)).tolist() == [3, 7]
+    assert np.flatnonzero(np.isnan(air)).tolist() == [3]
+    assert air[9] == -40.0
+
+
 def test_hourly_light_beside_quarter_hours_of_temperature_is_read_between_its_hours(
     tmp_path: Path,
 ) -> None:
@@ -209,13 +225,13 @@ def test_hourly_light_beside_quarter_hours_of_temperature_is_read_between_its_ho
     rows = ["utc,pv_w,ghi,temp_air"]
     for quarter in range(4 * 24):
         time = f"2025-06-01T{quarter // 4:02d}:{15 * (quarter % 4):02d}:00Z"
-        rows.append(f"{time},1,{quarter if quarter % 4 == 0 else ''},{quarter}")
+        rows.append(f"{time},1,{quarter if quarter % 4 == 0 else ''},{quarter / 4}")
     path.write_text("\n".join(rows) + "\n")
     weather = read_dataset(path, "pv", Place()).weather
     assert weather is not None
     assert weather.step_s == 900
     np.testing.assert_allclose(weather.columns["ghi"][8:12], [6.5, 7.5, 8.5, 9.5])
-    np.testing.assert_array_equal(weather.columns["temp_air"], np.arange(96.0))
+    np.testing.assert_array_equal(weather.columns["temp_air"], np.arange(96.0) / 4)
 
 
 def test_scores_begin_when_there_is_history_enough(tmp_path: Path) -> None:

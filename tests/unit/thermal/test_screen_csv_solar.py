@@ -184,6 +184,20 @@ def test_heating_that_cannot_be_watts_is_taken_as_kilowatts_and_said(
     assert any("give W" in note for note in notes) == (factor > 1.0)
 
 
+def test_codes_for_no_weather_are_removed_and_said(tmp_path: Path) -> None:
+    file = write(
+        tmp_path / "house.csv",
+        utc=[f"2025-01-06T0{hour}:00:00Z" for hour in range(4)],
+        T_bath=20.0, temp_air=[5.0, -999.0, -40.0, None], ghi=[-3.0, 1.0, 9999.0, -999.0],
+    )  # fmt: skip
+    history, notes = read_history(file)
+    np.testing.assert_array_equal(history.outside_c, [5.0, np.nan, -40.0, np.nan])
+    np.testing.assert_array_equal(history.ghi_w_m2, [-3.0, 1.0, np.nan, np.nan])
+    assert notes == (
+        "temp_air: 1 values outside -70..70 removed", "ghi: 2 values outside -50..2000 removed",
+    )  # fmt: skip
+
+
 def test_heating_of_a_room_without_a_temperature_is_said(tmp_path: Path) -> None:
     file = write(
         tmp_path / "house.csv",
