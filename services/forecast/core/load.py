@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import replace
 
 import numpy as np
 
-from services.forecast.core.bands import Bands, FloatArray, IntArray
+from services.forecast.core.bands import FloatArray, IntArray
 from services.forecast.core.calendar import DAY_S
-from services.forecast.core.features import Features, ModelMetadata
+from services.forecast.core.features import Features
 from services.forecast.core.forest import QuantileForest
 from services.forecast.core.lags import (
     Lags,
@@ -19,7 +18,7 @@ from services.forecast.core.lags import (
     window_mean,
 )
 from services.forecast.core.learners import BoostedQuantiles, LinearQuantiles
-from services.forecast.core.predictor import Predictor
+from services.forecast.core.meters import Metered, without_glitches, without_stuck
 from services.forecast.core.series import Dataset, Series
 
 DEPTH_DAYS = 42
@@ -32,7 +31,7 @@ LEAF_ROWS = 10
 """Fewest rows in a leaf of the forest: what people do is noise to a larger part than clouds are."""
 
 
-class LoadPredictor(Predictor):
+class LoadPredictor(Metered):
     """P10, P50, P90 and mean of a house's uncontrolled load in W.
 
     Everything is relative to the mean of the last 28 known days, so that a house that changes its
@@ -47,18 +46,8 @@ class LoadPredictor(Predictor):
     floor = 0.02
     forget_days = 180.0
 
-    def train(self, data: Dataset, issue_phase_s: int) -> ModelMetadata:
-        return super().train(replace(data, series=believable(data.series)), issue_phase_s)
-
-    def settle(self, series: Series) -> int:
-        return super().settle(believable(series))
-
-    def predict(
-        self, data: Dataset, issue_s: int, target_s: IntArray, *, remember: bool = False
-    ) -> Bands:
-        past = data.before(issue_s)
-        past = replace(past, series=believable(past.series))
-        return super().predict(past, issue_s, target_s, remember=remember)
+    def believed(self, series: Series) -> Series:
+        return without_stuck(without_glitches(series, GLITCH_W, GLITCH_TIMES))
 
     def boosted(self) -> list[BoostedQuantiles]:
         shared = {
@@ -204,27 +193,6 @@ class LoadPredictor(Predictor):
         known = data.series.values[~np.isnan(data.series.values)]
         lowest = float(np.quantile(known, NEGATIVE_SHARE)) if len(known) else 0.0
         return np.maximum(values, min(lowest, 0.0))
-
-
-def believable(series: Series) -> Series:
-    """`series` without what no house draws: glitches and a day on one value (a stuck meter) count as missing.
-
-    A meter that says one value for most of the time is believed.
-    """
-    values = series.values
-    known = np.nonzero(~np.isnan(values))[0]
-    if len(known) == 0:
-        return series
-    size = np.abs(values[known])
-    wrong = size > max(GLITCH_W, GLITCH_TIMES * float(np.quantile(size, 0.99)))
-    starts = np.append(0, np.nonzero(np.diff(values[known]))[0] + 1)
-    runs = np.diff(np.append(starts, len(known)))
-    stuck = np.repeat(runs >= DAY_S // series.step_s, runs)
-    if stuck.mean() < 0.5:
-        wrong |= stuck
-    believed = values.copy()
-    believed[known[wrong]] = np.nan
-    return replace(series, values=believed)
 
 
 def special_days(data: Dataset, time_zone: str) -> dict[str, IntArray]:

@@ -14,8 +14,8 @@ from services.forecast.core.ensemble import Prior
 from services.forecast.core.features import Features
 from services.forecast.core.forest import QuantileForest
 from services.forecast.core.learners import SMALLEST_UNIT, BoostedQuantiles, LinearQuantiles
+from services.forecast.core.meters import Metered, without_glitches
 from services.forecast.core.place import Place
-from services.forecast.core.predictor import Predictor
 from services.forecast.core.pv_linear import spline_columns
 from services.forecast.core.pv_physics import PvArray, default_band, pv_power
 from services.forecast.core.pv_published import followed, followed_columns
@@ -37,6 +37,8 @@ from services.forecast.core.weather import Weather, check_weather, irradiance
 OTHERS_FORGET_DAYS = 60.0
 OTHERS_HALF_LIFE_DAYS = 15.0
 """Of the evidence for weights and bands, then."""
+GLITCH_TIMES = 5.0
+"""What 99 of 100 steps stay under, so often beyond it (and twice the capacity) no module gives."""
 LIGHT = {"ghi", "dni", "cloud_cover"}
 """Weather of which one is needed for physics."""
 PHYSICS_ALONE_DAYS = 20.0
@@ -53,7 +55,7 @@ NOT_SHARES = (
 """Columns the forest of shares does not look at: sizes that go with the season."""
 
 
-class PvPredictor(Predictor):
+class PvPredictor(Metered):
     """P10, P50, P90 and mean of PV power in W.
 
     Without coordinates the location is estimated (for sun features and for the night only); without
@@ -81,6 +83,9 @@ class PvPredictor(Predictor):
         self.has_others = self.has_physics = self.only_others = False
         self.days_taught = 0.0
         self._sun_kept: tuple[tuple[int, int, int], SunPath | None] | None = None
+
+    def believed(self, series: Series) -> Series:
+        return without_glitches(series, 2.0 * (self.place.capacity_w or 0.0), GLITCH_TIMES)
 
     # site -------------------------------------------------------------------------------------
 
