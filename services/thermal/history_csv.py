@@ -24,6 +24,8 @@ LIMITS = {
 }  # fmt: skip
 """What weather may be; beyond stand the codes that recorders write for nothing (-999)."""
 SHORTEST_STEP_S = 60
+MOST_CLOCK_CHANGES = 0.2
+"""Of all rows: a clock goes back once a year; files that do so all the time are not sorted."""
 WEAKEST_HEATING_W = 30.0
 
 
@@ -129,7 +131,9 @@ def clock_notes(epoch_s: NDArray[np.int64]) -> tuple[str, ...]:
     notes = []
     difference: NDArray[np.int64] = np.diff(epoch_s)
     back = np.flatnonzero(difference < 0)
-    if back.size:
+    if back.size > len(epoch_s) * MOST_CLOCK_CHANGES:
+        notes.append("the rows are not in the order of time; they were sorted")
+    elif back.size:
         amounts = sorted({int(-difference[k]) for k in back})
         notes.append(
             f"the clock runs back at {back.size} places (by {amounts[:3]} s): the times look "
@@ -138,8 +142,9 @@ def clock_notes(epoch_s: NDArray[np.int64]) -> tuple[str, ...]:
     repeated = len(epoch_s) - len(np.unique(epoch_s))
     if repeated:
         notes.append(f"{repeated} rows repeat a time and were averaged")
-    if difference.size:
-        step = float(np.median(difference[difference > 0]))
+    steps = np.diff(np.unique(epoch_s))
+    if steps.size:
+        step = float(np.median(steps))
         hour = np.flatnonzero(np.abs(difference - step - 3600) < 1)
         spring = [
             k

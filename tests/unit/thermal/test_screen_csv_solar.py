@@ -85,6 +85,9 @@ def test_a_local_clock_is_named(tmp_path: Path) -> None:
     assert any("daylight saving" in note for note in clock_notes(naive))
     backwards = np.array([0, 600, 1200, -2400, -1800, -1200]) + 10**9
     assert any("runs back" in note for note in clock_notes(backwards))
+    mixed = np.random.default_rng(0).permutation(600 * np.arange(100))
+    for rows in (mixed, np.sort(mixed)[::-1]):
+        assert clock_notes(rows) == ("the rows are not in the order of time; they were sorted",)
 
 
 @pytest.mark.parametrize(
