@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -93,6 +94,11 @@ def faults(history: History) -> tuple[Finding, ...]:
     return tuple(f for f in screen(history)[1] if f.kind in SENSOR_FAULTS)
 
 
+def as_tested(text: str) -> str:
+    """A finding of `screen` without its word that samples were removed: what is tested stays in."""
+    return re.sub(r"[,;]? removed(?=,|$)", "", re.sub(r"; \d+ samples removed", "", text))
+
+
 @dataclass(frozen=True)
 class Evaluation:
     """`report` is what `--json` prints; `history` is the whole recording, irradiance completed."""
@@ -139,10 +145,7 @@ def run(
         *notes,
         *more,
         *(finding.text for finding in found.findings),
-        *(
-            f"while tested, {f.text.removesuffix(' removed').removesuffix(',')}"
-            for f in faults(history.rows(split, stop))
-        ),
+        *(f"while tested, {as_tested(f.text)}" for f in faults(history.rows(split, stop))),
     ]
     report["structure"] = {
         room.name: {
