@@ -85,9 +85,9 @@ def evaluate_file(
     summary = report(rolled, lead_s)
     predictor = rolled.predictor
     settings = {
-        "kind": kind, "from": first.isoformat(), "to": last.isoformat(), "issues": len(issues),
-        "refit_every": refit_every, "issue_at": issue_at, "lead": lead, "time_zone": place.time_zone,
-        "step_s": dataset.series.step_s,
+        "kind": kind, "from": first.isoformat(), "to": last.isoformat(),
+        "issues": len(np.unique(rolled.issue_s)), "refit_every": refit_every,
+        "issue_at": issue_at, "lead": lead, "time_zone": place.time_zone, "step_s": dataset.series.step_s,
     }  # fmt: skip
     members = predictor.member_names()
     joined = predictor.combination

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +17,12 @@ from services.forecast.core.series import Dataset, Series, WeatherRuns, regular,
 from services.forecast.core.solar import sun_path
 
 TARGETS = {"pv": "pv_w", "load": "load_w", "price": "price_eur_mwh"}
-WEATHER = (
-    "ghi", "dni", "dhi", "temp_air", "wind_speed", "cloud_cover", "relative_humidity", "tclw",
-    "tciw",
-)  # fmt: skip
+WEATHER = {
+    "ghi": (-50.0, 2000.0), "dni": (-50.0, 2000.0), "dhi": (-50.0, 2000.0), "temp_air": (-70.0, 70.0),
+    "wind_speed": (-1.0, 100.0), "cloud_cover": (-1.0, 1000.0), "relative_humidity": (-1.0, 150.0),
+    "tclw": (-1.0, 100.0), "tciw": (-1.0, 100.0), "pv_forecast_w": (-500.0, 1e9),
+}  # fmt: skip
+"""Columns and what they may say; beyond stand the codes that recorders write for nothing (-999)."""
 
 
 def read_place(path: Path | None) -> Place:
@@ -27,7 +30,10 @@ def read_place(path: Path | None) -> Place:
     if path is None:
         return Place()
     text = path.read_text()
-    raw = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
+    try:
+        raw = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
+    except (ValueError, yaml.YAMLError) as error:
+        raise ValueError(f"{path}: cannot be read: {error}") from error
     if not isinstance(raw, dict):
         raise ValueError(f"{path}: expected a mapping such as 'latitude: 50.1'")
     return place_from_mapping(raw)
@@ -45,11 +51,15 @@ def read_dataset(path: Path, kind: str, place: Place) -> Dataset:
         naming the column and the fix.
     """
     frame = pd.read_csv(path)
+    frame.columns = frame.columns.str.strip()
     target = TARGETS[kind]
     for column in ("utc", target):
         if column not in frame.columns:
-            raise ValueError(f"{path}: no column {column!r}; it has {', '.join(frame.columns)}")
-    times = _epoch(frame["utc"], "utc")
+            raise ValueError(f"{path}: no column {column!r}; {_has(list(frame.columns))}")
+    if frame.empty:
+        raise ValueError(f"{path}: no rows; give one for each step")
+    # Recorders wake up some seconds early or late; the minute is what they mean.
+    times = (_epoch(frame["utc"], "utc") + 30) // 60 * 60
     order = np.argsort(times, kind="stable")
     times = times[order]
     values = _number(frame[target], target)[order]
@@ -81,15 +91,31 @@ def _price_series(times: IntArray, values: FloatArray) -> Series:
 def _weather(
     frame: pd.DataFrame, order: IntArray, times: IntArray, kind: str
 ) -> WeatherRuns | None:
-    wanted = (*WEATHER, "pv_forecast_w") if kind == "pv" else WEATHER
-    names = [name for name in wanted if name in frame.columns]
-    if not names:
+    columns = {}
+    for name, (lowest, highest) in WEATHER.items():
+        if name in frame.columns and (name != "pv_forecast_w" or kind == "pv"):
+            values = _number(frame[name], name)[order]
+            columns[name] = np.where((values >= lowest) & (values <= highest), values, np.nan)
+    columns = {name: values for name, values in columns.items() if not np.isnan(values).all()}
+    if not columns:
         return None
-    columns = {name: _number(frame[name], name)[order] for name in names}
+    # Rows in between, of what was measured more often than weather is told, are no weather.
+    told = ~np.all([np.isnan(values) for values in columns.values()], axis=0)
     issued = None
     if "issued" in frame.columns:
-        issued = _epoch(frame["issued"], "issued")[order]
-    return weather_runs(times, columns, issued)
+        issued = _epoch(frame["issued"].iloc[order][told], "issued")
+    rows = weather_runs(times[told], {k: v[told] for k, v in columns.items()}, issued)
+    return replace(rows, columns={name: _between_its_own(rows, name) for name in columns})
+
+
+def _between_its_own(rows: WeatherRuns, name: str) -> FloatArray:
+    """A column that is told less often than others (hourly light beside temperature), between its own steps."""
+    values = rows.columns[name]
+    known = ~np.isnan(values)
+    own = weather_runs(rows.valid_s[known], {name: values[known]}, rows.issued_s[known])
+    if own.step_s <= rows.step_s:
+        return values
+    return own.between(name, rows.issued_s, rows.valid_s, rows.step_s)
 
 
 def _first_known(times: IntArray, values: FloatArray, first: IntArray) -> FloatArray:
@@ -102,19 +128,31 @@ def _first_known(times: IntArray, values: FloatArray, first: IntArray) -> FloatA
     return result
 
 
+def _has(columns: list[str]) -> str:
+    """What the file has instead, and what to do when its fields are not separated by commas."""
+    if len(columns) == 1 and (found := next((c for c in ";\t|" if c in columns[0]), None)):
+        return f"the fields are separated by {found!r}; write commas, and numbers as 12.5"
+    return f"it has {', '.join(columns)}"
+
+
 def _epoch(column: pd.Series, name: str) -> IntArray:
-    try:
-        parsed = pd.to_datetime(column, utc=True, format="ISO8601")
-    except (ValueError, TypeError) as error:
-        raise ValueError(f"{name}: {error}; write 2025-01-31T12:00:00Z") from error
+    parsed = pd.to_datetime(column, utc=True, format="ISO8601", errors="coerce")
     if parsed.isna().any():
         row = int(np.argmax(parsed.isna().to_numpy()))
-        raise ValueError(f"{name}: row {row + 1} has no time; write 2025-01-31T12:00:00Z")
+        raise ValueError(
+            f"{name}: row {column.index[row] + 1}: '{column.iloc[row]}' is no time; write 2025-01-31T12:00:00Z"
+        )
     return parsed.dt.tz_localize(None).to_numpy().astype("datetime64[s]").astype(np.int64)
 
 
 def _number(column: pd.Series, name: str) -> FloatArray:
-    try:
-        return pd.to_numeric(column).to_numpy(dtype=np.float64)
-    except (ValueError, TypeError) as error:
-        raise ValueError(f"{name}: {error}; give numbers, empty where missing") from error
+    values = pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64)
+    said = column.notna() & (column.astype(str).str.strip() != "")
+    wrong = (np.isnan(values) & said.to_numpy()) | np.isinf(values)
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        raise ValueError(
+            f"{name}: row {row + 1}: '{column.iloc[row]}' is no number; "
+            "write numbers as 12.5, empty where missing"
+        )
+    return values

@@ -37,6 +37,8 @@ def train_and_consider(
     What is promoted is the model that was judged; the next training takes in the window. Raises ValueError
     when the history is shorter than the window and 7 days.
     """
+    if window_days < 1:
+        raise ValueError("window: less than a day; give at least 1d")
     series = data.series
     end_s = series.start_s + (series.end_s - series.start_s) // DAY_S * DAY_S
     split_s = end_s - window_days * DAY_S

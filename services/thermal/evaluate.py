@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,9 +22,9 @@ from services.thermal.core.correction import Correction, learn
 from services.thermal.core.from_site import model_of
 from services.thermal.core.history import History, with_irradiance, with_some_on
 from services.thermal.core.identify import default_prior, identify
-from services.thermal.core.screen import Finding, screen
+from services.thermal.core.screen import Finding, plausible, screen
 from services.thermal.history_csv import read_history
-from services.thermal.location import locate
+from services.thermal.location import locate, stated_place
 from services.thermal.report import scores
 
 app = typer.Typer(help="Evaluate models out of sample.", no_args_is_help=True)
@@ -52,9 +53,19 @@ def parse_lead(text: str) -> int:
 
 
 def prior_for(history: History, site: Path | None) -> tuple[HouseModel, bool, tuple[str, ...]]:
-    """Prior model of the recording's rooms, whether its couplings are complete, and notes."""
+    """Prior model of the recording's rooms, whether its couplings are complete, and notes.
+
+    `site` is the house's site file or only says `latitude`, `longitude` and `time_zone`. Raises ValueError
+    naming what is wrong with it.
+    """
     if site is not None:
-        from_site = model_of(SiteConfig.model_validate(yaml.safe_load(site.read_text())))
+        try:
+            raw = yaml.safe_load(site.read_text())
+        except yaml.YAMLError as error:
+            raise ValueError(f"{site}: cannot be read: {error}") from error
+        if isinstance(raw, dict) and "rooms" not in raw:
+            return default_prior(history.rooms, *stated_place(raw)), False, ()
+        from_site = model_of(SiteConfig.model_validate(raw))
         if set(from_site.room_names) >= set(history.rooms):
             chosen = {room.name: room for room in from_site.rooms}
             couplings = tuple(
@@ -83,6 +94,11 @@ def faults(history: History) -> tuple[Finding, ...]:
     return tuple(f for f in screen(history)[1] if f.kind in SENSOR_FAULTS)
 
 
+def as_tested(text: str) -> str:
+    """A finding of `screen` without its word that samples were removed: what is tested stays in."""
+    return re.sub(r"[,;]? removed(?=,|$)", "", re.sub(r"; \d+ samples removed", "", text))
+
+
 @dataclass(frozen=True)
 class Evaluation:
     """`report` is what `--json` prints; `history` is the whole recording, irradiance completed."""
@@ -108,7 +124,7 @@ def run(
     until = parse_time(train_until, "--train-until")
     split = int(np.searchsorted(history.epoch_s, until))
     found = identify(history.rows(0, split), prior, pairs_known=pairs_known)
-    complete = with_irradiance(history, prior.latitude_deg, prior.longitude_deg)
+    complete = with_irradiance(plausible(history), prior.latitude_deg, prior.longitude_deg)
     lead_s = parse_lead(lead)
     correction = learn(found.model, complete.rows(0, split), found.usable, lead_s)
     leads = sorted({h * 3600 for h in HOURS_SHOWN if h * 3600 < lead_s} | {lead_s})
@@ -129,7 +145,7 @@ def run(
         *notes,
         *more,
         *(finding.text for finding in found.findings),
-        *(f"while tested, {f.text}" for f in faults(history.rows(split, stop))),
+        *(f"while tested, {as_tested(f.text)}" for f in faults(history.rows(split, stop))),
     ]
     report["structure"] = {
         room.name: {
@@ -184,7 +200,7 @@ def thermal(
     """Score the thermal model out of sample against persistence, yesterday and ARX."""
     try:
         done = run(data, train_until, start, end, lead, site)
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(2) from error
     if plot is not None:

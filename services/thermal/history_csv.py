@@ -18,7 +18,15 @@ from services.thermal.core.history import History
 Array = NDArray[np.float64]
 
 WEATHER = {"ghi": "ghi_w_m2", "dni": "dni_w_m2", "dhi": "dhi_w_m2", "wind": "wind_m_s"}
+LIMITS = {
+    "temp_air": (-70.0, 70.0), "ghi": (-50.0, 2000.0), "dni": (-50.0, 2000.0),
+    "dhi": (-50.0, 2000.0), "wind": (0.0, 100.0),
+}  # fmt: skip
+"""What weather may be; beyond stand the codes that recorders write for nothing (-999)."""
 SHORTEST_STEP_S = 60
+MOST_CLOCK_CHANGES = 0.2
+"""Of all rows: a clock goes back once a year; files that do so all the time are not sorted."""
+WEAKEST_HEATING_W = 30.0
 
 
 def read_history(path: Path) -> tuple[History, tuple[str, ...]]:
@@ -29,18 +37,36 @@ def read_history(path: Path) -> tuple[History, tuple[str, ...]]:
     frame = pd.read_csv(path, float_precision="round_trip")
     frame.columns = [str(c).strip() for c in frame.columns]
     if "utc" not in frame.columns:
-        raise ValueError(f"{path.name} has no column 'utc'; name the time column utc")
+        fix = "name the time column utc"
+        if frame.shape[1] == 1 and any(mark in frame.columns[0] for mark in ";\t"):
+            fix = "separate the fields by commas, and write numbers as 19.5"
+        raise ValueError(f"{path.name} has no column 'utc'; {fix}")
     if "temp_air" not in frame.columns:
         raise ValueError(f"{path.name} has no column 'temp_air' (outdoor degC); add it")
     rooms = tuple(c[2:] for c in frame.columns if c.startswith("T_") and len(c) > 2)
     if not rooms:
         raise ValueError(f"{path.name} has no temperature column; name them T_<room>")
     epoch_s = _epoch_seconds(frame.pop("utc"), path.name)
-    values = frame.apply(pd.to_numeric, errors="coerce").astype(np.float64)
+    values = _numbers(frame, path.name)
     notes = clock_notes(epoch_s)
+    for name, (lowest, highest) in LIMITS.items():
+        if name in values.columns:
+            wrong = (values[name] < lowest) | (values[name] > highest)
+            if wrong.any():
+                values.loc[wrong, name] = np.nan
+                notes += (f"{name}: {wrong.sum()} values outside {lowest:g}..{highest:g} removed",)
     grid, step_s, table = regularise(epoch_s, values.to_numpy())
     series = {name: table[:, k] for k, name in enumerate(values.columns)}
     heat = {name: column for name, column in series.items() if _is_heat(name)}
+    notes += tuple(
+        f"{name} heats no room: there is no T_{name[5:]}"
+        for name in heat
+        if name != "heat" and name[5:] not in rooms
+    )
+    most = max((float(np.nanmax(values, initial=0.0)) for values in heat.values()), default=0.0)
+    if 0.0 < most < WEAKEST_HEATING_W:
+        heat = {name: 1000.0 * values for name, values in heat.items()}
+        notes += (f"heating of at most {most:g} W is none: taken as kW or as a share of 1 kW; give W",)
     metered = {
         name: column
         for name, column in series.items()
@@ -50,7 +76,11 @@ def read_history(path: Path) -> tuple[History, tuple[str, ...]]:
         and name not in WEATHER
         and np.isfinite(column).any()
     }
-    weather = {field: series[name] for name, field in WEATHER.items() if name in series}
+    weather = {
+        field: series[name]
+        for name, field in WEATHER.items()
+        if name in series and np.isfinite(series[name]).any()
+    }
     history = History(
         epoch_s=grid,
         step_s=step_s,
@@ -71,6 +101,18 @@ def _is_heat(name: str) -> bool:
     return name == "heat" or name.startswith("heat_")
 
 
+def _numbers(frame: pd.DataFrame, file_name: str) -> pd.DataFrame:
+    """Every column as numbers: words (a sensor that was unavailable) are missing, decimal commas refused."""
+    values: pd.DataFrame = frame.apply(pd.to_numeric, errors="coerce").astype(np.float64)
+    for name in frame.select_dtypes(exclude=["number", "bool"]):
+        text = frame[name].astype(str)
+        commas = np.flatnonzero(text.str.fullmatch(r"\s*[-+]?\d+,\d+\s*"))
+        if commas.size:
+            where = f"{file_name}: {name} in data row {commas[0] + 1}"
+            raise ValueError(f"{where}: {text.iloc[commas[0]]!r} is no number; write 19.5")
+    return values
+
+
 def _epoch_seconds(column: pd.Series, file_name: str) -> NDArray[np.int64]:
     """Epoch seconds; naive ISO times are taken as UTC."""
     if pd.api.types.is_numeric_dtype(column):
@@ -89,7 +131,9 @@ def clock_notes(epoch_s: NDArray[np.int64]) -> tuple[str, ...]:
     notes = []
     difference: NDArray[np.int64] = np.diff(epoch_s)
     back = np.flatnonzero(difference < 0)
-    if back.size:
+    if back.size > len(epoch_s) * MOST_CLOCK_CHANGES:
+        notes.append("the rows are not in the order of time; they were sorted")
+    elif back.size:
         amounts = sorted({int(-difference[k]) for k in back})
         notes.append(
             f"the clock runs back at {back.size} places (by {amounts[:3]} s): the times look "
@@ -98,8 +142,9 @@ def clock_notes(epoch_s: NDArray[np.int64]) -> tuple[str, ...]:
     repeated = len(epoch_s) - len(np.unique(epoch_s))
     if repeated:
         notes.append(f"{repeated} rows repeat a time and were averaged")
-    if difference.size:
-        step = float(np.median(difference[difference > 0]))
+    steps = np.diff(np.unique(epoch_s))
+    if steps.size:
+        step = float(np.median(steps))
         hour = np.flatnonzero(np.abs(difference - step - 3600) < 1)
         spring = [
             k

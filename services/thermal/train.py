@@ -83,7 +83,7 @@ def thermal(
     """Identify the rooms' physics from a recording."""
     try:
         found, notes = train(data, site, until)
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(2) from error
     out.write_text(to_json(found.model) + "\n")

@@ -17,7 +17,8 @@ _EPOCH = dt.date(1970, 1, 1)
 
 
 @lru_cache(maxsize=64)
-def _zone(time_zone: str) -> ZoneInfo:
+def known_zone(time_zone: str) -> ZoneInfo:
+    """The zone of an IANA name; raises ValueError when there is none."""
     try:
         return ZoneInfo(time_zone)
     except (KeyError, ValueError, OSError) as error:
@@ -28,7 +29,7 @@ def _zone(time_zone: str) -> ZoneInfo:
 
 @lru_cache(maxsize=4096)
 def _offset_s(time_zone: str, hour: int) -> int:
-    instant = dt.datetime.fromtimestamp(hour * 3600, tz=dt.UTC).astimezone(_zone(time_zone))
+    instant = dt.datetime.fromtimestamp(hour * 3600, tz=dt.UTC).astimezone(known_zone(time_zone))
     offset = instant.utcoffset()
     return 0 if offset is None else int(offset.total_seconds())
 
@@ -64,7 +65,8 @@ def _holiday_days(country: str, subdivision: str, year: int) -> frozenset[int]:
         found = holidays.country_holidays(country, subdiv=subdivision or None, years=[year])
     except NotImplementedError as error:
         raise ValueError(
-            f"country: {country!r} {subdivision!r} is not known; use an ISO 3166 code such as 'CZ'"
+            f"country: {country!r} {subdivision!r} is not known; use an ISO 3166 code such as 'CZ', "
+            "or leave it out: then no day is a holiday"
         ) from error
     return frozenset((day - _EPOCH).days for day in found)
 

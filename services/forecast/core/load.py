@@ -18,17 +18,20 @@ from services.forecast.core.lags import (
     window_mean,
 )
 from services.forecast.core.learners import BoostedQuantiles, LinearQuantiles
-from services.forecast.core.predictor import Predictor
-from services.forecast.core.series import Dataset
+from services.forecast.core.meters import Metered, without_glitches, without_stuck
+from services.forecast.core.series import Dataset, Series
 
 DEPTH_DAYS = 42
 SPECIAL_DAY_SCORE = 3.5
 LEVEL_TRUST = 0.7
+GLITCH_W, GLITCH_TIMES = 50_000.0, 20.0
+"""A step above both is a glitch; the second is in what 99 of 100 steps stay under, so a factory is none."""
+NEGATIVE_SHARE = 0.01
 LEAF_ROWS = 10
 """Fewest rows in a leaf of the forest: what people do is noise to a larger part than clouds are."""
 
 
-class LoadPredictor(Predictor):
+class LoadPredictor(Metered):
     """P10, P50, P90 and mean of a house's uncontrolled load in W.
 
     Everything is relative to the mean of the last 28 known days, so that a house that changes its
@@ -42,6 +45,9 @@ class LoadPredictor(Predictor):
     half_life_days = 30.0
     floor = 0.02
     forget_days = 180.0
+
+    def believed(self, series: Series) -> Series:
+        return without_stuck(without_glitches(series, GLITCH_W, GLITCH_TIMES))
 
     def boosted(self) -> list[BoostedQuantiles]:
         shared = {
@@ -183,7 +189,10 @@ class LoadPredictor(Predictor):
     def finish(
         self, data: Dataset, issue_s: int, target_s: IntArray, values: FloatArray
     ) -> FloatArray:
-        return np.maximum(values, 0.0)
+        # Where the meter counts what is fed in, too, the load has been below zero for more than some odd steps.
+        known = data.series.values[~np.isnan(data.series.values)]
+        lowest = float(np.quantile(known, NEGATIVE_SHARE)) if len(known) else 0.0
+        return np.maximum(values, min(lowest, 0.0))
 
 
 def special_days(data: Dataset, time_zone: str) -> dict[str, IntArray]:

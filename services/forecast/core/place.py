@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
+from services.forecast.core.calendar import known_zone
 from services.forecast.core.pv_physics import PvArray
 from services.forecast.core.solar import Location
 
@@ -55,25 +57,34 @@ def place_from_mapping(raw: dict[str, object]) -> Place:
         raise ValueError("arrays: give a list of {tilt_deg, azimuth_deg, peak_power_w}")
     arrays = tuple(_array(row, index) for index, row in enumerate(rows))
 
-    def number(*names: str) -> float | None:
+    def number(*names: str, most: float = math.inf) -> float | None:
         for name in names:
             value = flat.get(name)
             if value is not None:
                 try:
-                    return float(str(value))
+                    found = float(str(value))
                 except ValueError as error:
                     raise ValueError(f"{name}: {value!r} is not a number") from error
+                if not abs(found) <= most:
+                    raise ValueError(f"{name}: {value!r} lies beyond {most:g} degrees")
+                return found
         return None
 
     def text(*names: str) -> str:
         return next((str(flat[name]) for name in names if flat.get(name)), "")
 
+    if flat.get("country") is False:  # YAML reads Norway's code as the word no
+        flat["country"] = "NO"
+    country = text("country")
+    time_zone = text("time_zone", "timezone", "tz") or "UTC"
+    known_zone(time_zone)
+    altitude_m = number("altitude_m", "altitude")
     return Place(
-        latitude=number("latitude", "lat"),
-        longitude=number("longitude", "lon"),
-        altitude_m=number("altitude_m", "altitude") or 200.0,
-        time_zone=text("time_zone", "timezone", "tz") or "UTC",
-        country=text("country"),
+        latitude=number("latitude", "lat", most=90.0),
+        longitude=number("longitude", "lon", most=180.0),
+        altitude_m=200.0 if altitude_m is None else altitude_m,
+        time_zone=time_zone,
+        country=country.upper() if len(country) == 2 else country,
         subdivision=text("subdivision"),
         capacity_w=number("capacity_w"),
         inverter_limit_w=None if limit is None else float(str(limit)),

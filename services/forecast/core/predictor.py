@@ -31,6 +31,7 @@ from services.forecast.core.series import Dataset, Series
 
 CODE_VERSION = 4
 SETTLED_DAYS_ENOUGH = 28
+FEWEST_DAYS = 3
 
 
 @dataclass
@@ -121,14 +122,13 @@ class Predictor(ABC):
         first += (issue_phase_s - first) % DAY_S
         every_s = DAY_S // self.issues_per_day
         issues = np.arange(first, series.end_s, every_s, dtype=np.int64)
-        steps = np.arange(0, self.lead_s, series.step_s, dtype=np.int64)
-        issue = np.repeat(issues, len(steps))
-        target = (issues[:, None] + steps).ravel()
+        steps = series.steps_from(issues, self.lead_s)
+        issue, target = np.repeat(issues, steps.shape[1]), steps.ravel()
         known = ~np.isnan(series.at(target))
         stride = -(-int(known.sum()) // self.max_rows)
         if stride > 1:
             # A slanted pattern keeps every time of day and every lead, on different days.
-            number, step = np.divmod(np.arange(len(target)), len(steps))
+            number, step = np.divmod(np.arange(len(target)), steps.shape[1])
             known &= (number + step) % stride == 0
         issue, target = issue[known], target[known]
         return issue, target
@@ -144,14 +144,14 @@ class Predictor(ABC):
         Raises
         ------
         ValueError
-            when fewer than 3 days of targets are known.
+            when fewer than FEWEST_DAYS days of targets are known.
         """
         self.prepare(data)
         issue, target = self.training_rows(data, issue_phase_s)
         days = len(np.unique(target // DAY_S))
-        if days < 3:
+        if days < FEWEST_DAYS:
             raise ValueError(
-                f"{self.kind}: {days} days of history; give at least 3 (or use the baseline)"
+                f"{self.kind}: {days} days of history; give at least {FEWEST_DAYS} (or use the baseline)"
             )
         table = self.features(data, issue, target)
         y = (data.series.at(target) - table.centre) / table.scale

@@ -14,14 +14,15 @@ from services.forecast.core.ensemble import Prior
 from services.forecast.core.features import Features
 from services.forecast.core.forest import QuantileForest
 from services.forecast.core.learners import SMALLEST_UNIT, BoostedQuantiles, LinearQuantiles
+from services.forecast.core.meters import Metered, without_glitches
 from services.forecast.core.place import Place
-from services.forecast.core.predictor import Predictor
 from services.forecast.core.pv_linear import spline_columns
 from services.forecast.core.pv_physics import PvArray, default_band, pv_power
 from services.forecast.core.pv_published import followed, followed_columns
 from services.forecast.core.pv_recent import Recent, lag_columns
 from services.forecast.core.pv_site import (
     Plane,
+    believable_capacity,
     clock_error,
     estimate_location,
     estimate_plane,
@@ -36,6 +37,8 @@ from services.forecast.core.weather import Weather, check_weather, irradiance
 OTHERS_FORGET_DAYS = 60.0
 OTHERS_HALF_LIFE_DAYS = 15.0
 """Of the evidence for weights and bands, then."""
+GLITCH_TIMES = 5.0
+"""What 99 of 100 steps stay under, so often beyond it (and twice the capacity) no module gives."""
 LIGHT = {"ghi", "dni", "cloud_cover"}
 """Weather of which one is needed for physics."""
 PHYSICS_ALONE_DAYS = 20.0
@@ -52,7 +55,7 @@ NOT_SHARES = (
 """Columns the forest of shares does not look at: sizes that go with the season."""
 
 
-class PvPredictor(Predictor):
+class PvPredictor(Metered):
     """P10, P50, P90 and mean of PV power in W.
 
     Without coordinates the location is estimated (for sun features and for the night only); without
@@ -81,6 +84,9 @@ class PvPredictor(Predictor):
         self.days_taught = 0.0
         self._sun_kept: tuple[tuple[int, int, int], SunPath | None] | None = None
 
+    def believed(self, series: Series) -> Series:
+        return without_glitches(series, 2.0 * (self.place.capacity_w or 0.0), GLITCH_TIMES)
+
     # site -------------------------------------------------------------------------------------
 
     def prepare(self, data: Dataset) -> None:
@@ -102,19 +108,16 @@ class PvPredictor(Predictor):
         if known < 1.5 * self.fitted_from_rows:
             return
         self.fitted_from_rows = known
-        if not self.place.capacity_w:
-            self.capacity_w = float(np.nanquantile(series.values, 0.999)) or 1.0
+        self.capacity_w = believable_capacity(self.place.capacity_w, series.values)
         times = series.times_s
         ghi = self._history(data, "ghi", times)
+        light = series.values if ghi is None else ghi
         if self.place.location is None:
-            light = series.values if ghi is None else ghi
             self.location = estimate_location(times, series.step_s, light)
         if self.location is None:
             return
         if self.place.arrays:  # a few dull days must not move the sun over modules that are known
-            self.shift_s = (
-                0 if ghi is None else clock_error(times, series.step_s, ghi, self.location)
-            )
+            self.shift_s = clock_error(times, series.step_s, light, self.location)
             return
         self.plane = estimate_plane(
             times, series.step_s, series.values, ghi, self.location, self.capacity_w
@@ -379,9 +382,9 @@ class PvPredictor(Predictor):
     def finish(
         self, data: Dataset, issue_s: int, target_s: IntArray, values: FloatArray
     ) -> FloatArray:
-        top = self.place.inverter_limit_w or 1.05 * max(
-            self.capacity_w, float(np.nanmax(data.series.values, initial=0.0))
-        )
+        most = float(np.nanmax(data.series.values, initial=0.0))
+        stated = self.place.capacity_w or 0.0
+        top = self.place.inverter_limit_w or 1.05 * max(self.capacity_w, stated, most)
         return np.clip(values, 0.0, top)
 
     # storage ----------------------------------------------------------------------------------

@@ -14,6 +14,8 @@ from services.forecast.core.calendar import DAY_S
 MEMORY_DAYS = 40
 FORGET_DAYS = 30.0
 """After this time a day weighs a third (e-folding)."""
+LEARNT_DAYS = 28.0
+"""Of d days fewer than these the square of d / LEARNT_DAYS is believed, else all."""
 NEAR_H = 2.0
 RIDGE = 0.1
 """In rows of full capacity: what holds coefficients to the pooled ones, and those to the forecast itself."""
@@ -47,7 +49,8 @@ def followed(
 
     x (n, k) and past_x (p, k): the published forecast in the first column, what may correct it in the others,
     relative to capacity; actual (p,): what was measured at `past_s`. Only steps before each issue are used. NaN
-    where a column is; with too short a past the published forecast as it is, with a wide band.
+    where a column is; with too short a past the published forecast as it is, with a wide band; with a short
+    one it is corrected by less than was learnt.
     """
     known = ~np.isnan(actual) & ~np.isnan(past_x).any(axis=1)
     past_s, past_x, actual = past_s[known], past_x[known], actual[known]
@@ -64,6 +67,7 @@ def followed(
             result[mine] = np.column_stack([0.4 * told, told, 1.6 * told, told])
             continue
         age = np.exp((past_s[first:last] - issue) / (FORGET_DAYS * DAY_S))
+        trust = min(1.0, (issue - int(past_s[first])) / (LEARNT_DAYS * DAY_S)) ** 2
         pooled = _median_line(a, y, age, start)
         for hour in np.unique(slot[mine]).tolist():
             off = np.abs(past_hour[first:last] - (hour + 0.5))
@@ -75,7 +79,9 @@ def followed(
             at = np.searchsorted(mass, np.array(LEVELS) * mass[-1])
             shifts = np.append(error[order][at], weight @ error / mass[-1])
             rows = mine & (slot == hour)
-            result[rows] = (x[rows] @ line)[:, None] + shifts
+            found = (x[rows] @ line)[:, None] + shifts
+            back = (1.0 - trust) * (x[rows, :1] - found[:, [1, 3]])
+            result[rows] = found + back[:, [0, 0, 0, 1]]
     return np.asarray(np.maximum(result, 0.0))
 
 

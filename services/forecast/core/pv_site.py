@@ -13,6 +13,19 @@ from services.forecast.core.solar import Location, SunPath, sun_path
 from services.forecast.core.weather import Irradiance, irradiance
 
 CLOCK_SEARCH_S = 7200
+FAR_WRONG = 0.15
+"""Share of steps in the wrong light at the best of near shifts from which the whole day is searched."""
+
+
+def believable_capacity(stated_w: float | None, power_w: FloatArray) -> float:
+    """The stated capacity in W, or what was measured where none is stated or the two have different units.
+
+    Twice what is stated has been measured, or less than a hundredth of it: one of them is in kW or a share.
+    """
+    most = float(np.nanquantile(power_w, 0.999)) if not np.isnan(power_w).all() else 0.0
+    if stated_w and (most <= 0.0 or stated_w / 100.0 <= most <= 2.0 * stated_w):
+        return stated_w
+    return most if most > 0.0 else 1.0
 
 
 def estimate_location(times_s: IntArray, step_s: int, light: FloatArray) -> Location | None:
@@ -74,23 +87,33 @@ def estimate_location(times_s: IntArray, step_s: int, light: FloatArray) -> Loca
     return Location(float(np.clip(best[1], -66.0, 66.0)), longitude)
 
 
-def clock_error(times_s: IntArray, step_s: int, ghi: FloatArray, location: Location) -> int:
-    """By how many seconds to move time stamps so that `ghi` is light when the sun is up; 0 when they are right.
+def clock_error(times_s: IntArray, step_s: int, light: FloatArray, location: Location) -> int:
+    """By how many seconds to move time stamps so that it is light when the sun is up; 0 when they are right.
 
-    Recorders are set to local or summer time and exported as UTC. A shift counts only when it is at least half
-    an hour and a whole step, and puts three of ten wrong steps right: twilight and hills move sunrise too.
+    `light`: irradiance or, where there is none, PV power. Recorders are set to local or summer time and
+    exported as UTC. A shift counts only when it is at least half an hour and a whole step, and puts three of
+    ten wrong steps right: twilight and hills move sunrise too.
     """
-    known = np.nonzero(~np.isnan(ghi))[0]
+    known = np.nonzero(~np.isnan(light))[0]
     if len(known) * step_s < 20 * DAY_S:
         return 0
     known = known[:: max(1, len(known) // 6000)]
-    lit = ghi[known] > 0.001 * float(np.quantile(ghi[known], 0.995))
+    lit = light[known] > 0.001 * float(np.quantile(light[known], 0.995))
+
+    def misfit(shifts: IntArray) -> FloatArray:
+        return np.array(
+            [np.mean(sun_path(times_s[known] + s, step_s, location).up != lit) for s in shifts]
+        )
+
     shifts = np.arange(-CLOCK_SEARCH_S, CLOCK_SEARCH_S + 1, 900)
-    wrong = np.array(
-        [np.mean(sun_path(times_s[known] + s, step_s, location).up != lit) for s in shifts]
-    )
+    wrong = misfit(shifts)
+    as_it_is = wrong[shifts == 0][0]
+    if wrong.min() > FAR_WRONG:
+        hours = np.arange(-DAY_S // 2, DAY_S // 2, 3600)
+        shifts = shifts + hours[np.argmin(misfit(hours))]
+        wrong = misfit(shifts)
     shift = int(np.mean(shifts[wrong <= wrong.min() + 1e-3]))
-    clear = wrong.min() < 0.7 * wrong[shifts == 0][0]
+    clear = wrong.min() < 0.7 * as_it_is
     return shift if clear and abs(shift) >= max(1800, step_s) else 0
 
 
@@ -125,7 +148,7 @@ def estimate_plane(
     index = np.nonzero(known)[0]
     index = index[:: max(1, len(index) // 6000)]
     times, actual = times_s[index], power_w[index]
-    clock = 0 if ghi is None else clock_error(times_s, step_s, ghi, location)
+    clock = clock_error(times_s, step_s, power_w if ghi is None else ghi, location)
     coarse = [(tilt, azimuth) for tilt in range(10, 71, 20) for azimuth in range(0, 360, 30)]
     best: Plane | None = None
     for near in sorted({-step_s, -step_s // 2, 0, step_s // 2}, key=abs):

@@ -157,7 +157,7 @@ def _losses(predict: Predict, data: Dataset, issues_s: IntArray) -> FloatArray:
     """Pinball loss of each step over 24 h from each issue; NaN without a forecast or a measurement."""
     losses = []
     for issue in issues_s.tolist():
-        target = np.arange(issue, issue + 86_400, data.series.step_s, dtype=np.int64)
+        target = data.series.steps_from(np.array([issue]), 86_400)[0]
         bands = predict(data, issue, target)
         quantiles = np.column_stack([bands.p10, bands.p50, bands.p90])
         losses.append(pinball(data.series.at(target), quantiles))

@@ -13,7 +13,7 @@ from services.forecast.core.calendar import DAY_S
 from services.forecast.core.load import LoadPredictor
 from services.forecast.core.load_seasonal import seasonal_load
 from services.forecast.core.place import Place
-from services.forecast.core.predictor import Predictor
+from services.forecast.core.predictor import FEWEST_DAYS, Predictor
 from services.forecast.core.price import PricePredictor
 from services.forecast.core.pv import PvPredictor
 from services.forecast.core.scores import score
@@ -60,8 +60,11 @@ def rolling_origin(
 ) -> Rolled:  # fmt: skip
     """Forecast `lead_s` seconds from every issue, refitting when `refit_s` has passed since the last fit.
 
-    Targets at or after `until_s` are left out. Raises ValueError when there is no issue.
+    Targets at or after `until_s` are left out, and issues before there is history enough to learn from. Raises
+    ValueError when there is no issue.
     """
+    if until_s is not None:
+        issues_s = issues_s[data.series.steps_from(issues_s, lead_s)[:, 0] < until_s]
     if len(issues_s) == 0:
         raise ValueError("from/to: no issue time lies between them; widen the span")
     predictor = make_predictor(kind, place, lead_s)
@@ -71,13 +74,15 @@ def rolling_origin(
     parts: list[tuple[IntArray, IntArray, Bands, dict[str, Bands], BoolArray]] = []
     for number, issue_s in enumerate(issues_s.tolist()):
         past = data.before(issue_s)
+        if fitted_s is None and issue_s < issues_s[-1] and not _taught(predictor, past, issue_s):
+            continue
         predictor.settle(past.series)
         if fitted_s is None or issue_s - fitted_s >= refit_s:
             predictor.train(past, issue_s % DAY_S)
             if kind == "pv":
                 linear.train(past)
             fitted_s = issue_s
-        target = np.arange(issue_s, issue_s + lead_s, data.series.step_s, dtype=np.int64)
+        target = data.series.steps_from(np.array([issue_s]), lead_s)[0]
         if until_s is not None:
             target = target[target < until_s]
         ours = predictor.predict(past, issue_s, target, remember=True)
@@ -108,6 +113,11 @@ def rolling_origin(
         lit=np.concatenate([part[4] for part in parts]),
         predictor=predictor,
     )
+
+
+def _taught(predictor: Predictor, past: Dataset, issue_s: int) -> bool:
+    _, target = predictor.training_rows(past, issue_s % DAY_S)
+    return len(np.unique(target // DAY_S)) >= FEWEST_DAYS
 
 
 def _join(parts: list[Bands]) -> Bands:

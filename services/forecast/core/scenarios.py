@@ -74,5 +74,6 @@ def correlation_hours(z: FloatArray, target_s: IntArray) -> float | None:
     if pairs.sum() < 100:
         return None
     z = np.clip(z, -4.0, 4.0)  # or a few misses of a narrow band would decide alone
-    rho = float(np.corrcoef(z[:-lag][pairs], z[lag:][pairs])[0, 1])
+    with np.errstate(invalid="ignore"):  # errors that never change have no correlation
+        rho = float(np.corrcoef(z[:-lag][pairs], z[lag:][pairs])[0, 1])
     return float(-1.0 / np.log(rho)) if 0.02 < rho < 0.98 else None

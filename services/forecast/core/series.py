@@ -35,6 +35,11 @@ class Series:
         result[inside] = self.values[index[inside]]
         return result
 
+    def steps_from(self, issue_s: IntArray, lead_s: int) -> IntArray:
+        """Beginnings (n, k) of the steps of `lead_s` seconds, from the first at or after each issue (n,)."""
+        first = issue_s + (self.start_s - issue_s) % self.step_s
+        return first[:, None] + np.arange(0, lead_s, self.step_s, dtype=np.int64)
+
     def between(self, from_s: int, to_s: int) -> Series:
         """The steps that end by `to_s` and begin at or after `from_s`."""
         first = max(0, -(-(from_s - self.start_s) // self.step_s))
@@ -51,7 +56,10 @@ def regular(times_s: IntArray, values: FloatArray, step_s: int | None = None) ->
     if len(times_s) == 0:
         raise ValueError("times_s: no samples; give at least one")
     step = step_of(times_s) if step_s is None else step_s
-    start = int(times_s[0]) // step * step
+    # Clocks that lie half an hour beside UTC begin their hours there, and the sun is where they say.
+    phases, counts = np.unique(times_s % step, return_counts=True)
+    phase = int(phases[np.argmax(counts)])
+    start = (int(times_s[0]) - phase) // step * step + phase
     size = int((times_s[-1] - start) // step) + 1
     known = ~np.isnan(values)
     index = ((times_s - start) // step)[known]

@@ -142,12 +142,17 @@ def fill_short_gaps(values: Array, longest: int) -> Array:
 def with_irradiance(history: History, latitude_deg: float, longitude_deg: float) -> History:
     """Complete the irradiance.
 
-    Without ghi, the clearness of each day follows from its outdoor temperature range (Hargreaves
-    and Samani, J. Irrig. Drain. Eng. 108, 1982: kt = 0.16 sqrt(range)). Without dni and dhi they
+    Without ghi it is the sum of dni and dhi where both are there. Without those, too,
+    the clearness of each day follows from its outdoor temperature range (Hargreaves
+    and Samani, J. Irrig. Drain. Eng. 108, 1982: kt = 0.16 sqrt(range)). Where dni or dhi is missing both
     are split from ghi by Erbs.
     """
     sun = sun_path(history.epoch_s + 0.5 * history.step_s, latitude_deg, longitude_deg)
     ghi, estimated = history.ghi_w_m2, history.ghi_is_estimated
+    dni, dhi = history.dni_w_m2, history.dhi_w_m2
+    cosine = np.maximum(np.cos(np.radians(sun.zenith_deg)), 0.0)
+    if ghi is None and dni is not None and dhi is not None:
+        ghi = dni * cosine + dhi
     if ghi is None or not np.isfinite(ghi).any():
         estimated = True
         solar_day = np.floor(history.epoch_s / 86400.0 + longitude_deg / 360.0).astype(np.int64)
@@ -159,14 +164,15 @@ def with_irradiance(history: History, latitude_deg: float, longitude_deg: float)
         np.minimum.at(low, day[finite], history.outside_c[finite])
         spread = np.where(np.isfinite(high - low), high - low, 8.0)
         clearness = np.clip(HARGREAVES_K_PER_SQRT * np.sqrt(np.maximum(spread, 0.0)), 0.08, 0.75)
-        cosine = np.maximum(np.cos(np.radians(sun.zenith_deg)), 0.0)
         clear = clear_sky_ghi(sun)
         ghi = np.minimum(clearness[day] * sun.extraterrestrial_w_m2 * cosine, clear)
     ghi = fill_short_gaps(ghi, max(1, int(OUTSIDE_GAP_S // history.step_s)))
-    if history.dni_w_m2 is not None and history.dhi_w_m2 is not None:
-        dni, dhi = history.dni_w_m2, history.dhi_w_m2
+    split = split_ghi(sun, ghi)
+    if dni is None or dhi is None:
+        dni, dhi = split
     else:
-        dni, dhi = split_ghi(sun, ghi)
+        both = np.isfinite(dni) & np.isfinite(dhi)
+        dni, dhi = np.where(both, dni, split[0]), np.where(both, dhi, split[1])
     return replace(
         history, ghi_w_m2=ghi, dni_w_m2=dni, dhi_w_m2=dhi, ghi_is_estimated=estimated
     )

@@ -7,7 +7,7 @@ of two rooms to each other's level).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,6 +51,13 @@ def screen(history: History) -> tuple[NDArray[np.bool_], tuple[Finding, ...]]:
     findings += _crossed_heating(history, usable)
     findings += _house_findings(history)
     return usable, tuple(findings)
+
+
+def plausible(history: History) -> History:
+    """`history` without readings that no room has: a sensor's error codes, neither asked nor scored."""
+    values = history.temperature_c
+    wrong = (values < LOWEST_C) | (values > HIGHEST_C)
+    return replace(history, temperature_c=np.where(wrong, np.nan, values))
 
 
 def _room_findings(

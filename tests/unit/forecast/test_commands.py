@@ -13,11 +13,12 @@ from typer.testing import CliRunner
 from chassis.models import FolderStore
 from services.forecast.core.bands import Bands
 from services.forecast.core.baselines import lag_baselines
+from services.forecast.core.load import LoadPredictor
 from services.forecast.core.place import Place
 from services.forecast.core.scores import pinball, score
 from services.forecast.core.series import Dataset, Series
 from services.forecast.evaluate import app, daily_issues, duration_s, evaluate_file, instant
-from services.forecast.files import read_dataset
+from services.forecast.files import read_dataset, read_place
 from services.forecast.train import app as train_app
 
 SITE = {"latitude": 50.08, "longitude": 14.43, "time_zone": "Europe/Prague", "country": "CZ"}
@@ -113,6 +114,149 @@ def test_missing_column_and_broken_time_are_named(tmp_path: Path) -> None:
         read_dataset(path, "load", Place())
 
 
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("utc;load_w\n2025-01-01T00:00:00Z;1,5\n", "separated by ';'.* write commas"),
+        ('utc,load_w\n2025-01-01T00:00:00Z,"1,5"\n', "load_w: row 1: '1,5' is no number; .*12.5"),
+        ("utc,load_w\n2025-01-01T00:00:00Z,1\n2025-01-01T01:00:00Z,inf\n", "load_w: row 2: 'inf'"),
+        ("utc,load_w\n31.01.2025 00:00,1\n", "utc: row 1: '31.01.2025 00:00' .*2025-01-31T12"),
+        ("utc,load_w\n", "no rows"),
+    ],
+)
+def test_what_cannot_be_read_is_named_with_its_row_and_the_fix(
+    tmp_path: Path, text: str, says: str
+) -> None:
+    path = tmp_path / "x.csv"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=says):
+        read_dataset(path, "load", Place())
+
+
+def test_blanks_around_names_and_in_empty_fields_do_no_harm(tmp_path: Path) -> None:
+    path = tmp_path / "x.csv"
+    path.write_text("utc, load_w \n2025-01-01T00:00:00Z,1\n2025-01-01T01:00:00Z, \n")
+    np.testing.assert_array_equal(
+        read_dataset(path, "load", Place()).series.values, [1.0, np.nan]
+    )
+
+
+def test_hours_of_a_clock_half_an_hour_beside_utc_stay_where_they_are(tmp_path: Path) -> None:
+    path = tmp_path / "x.csv"
+    index = pd.date_range("2025-01-01T18:30", periods=48, freq="1h", tz="UTC")
+    pd.DataFrame({"utc": index.strftime("%Y-%m-%dT%H:%M:%SZ"), "load_w": range(48)}).to_csv(path)
+    series = read_dataset(path, "load", Place(time_zone="Asia/Kolkata")).series
+    assert (series.start_s, len(series.values)) == (index[0].timestamp(), 48)
+
+
+def test_a_recorder_some_seconds_beside_its_minute_has_the_same_steps(tmp_path: Path) -> None:
+    rng = np.random.default_rng(5)
+    path = tmp_path / "x.csv"
+    index = pd.date_range("2025-01-01", periods=96, freq="30min", tz="UTC")
+    late = index + pd.to_timedelta(rng.integers(-20, 20, len(index)), unit="s")
+    pd.DataFrame({"utc": late.strftime("%Y-%m-%dT%H:%M:%SZ"), "load_w": range(96)}).to_csv(path)
+    series = read_dataset(path, "load", Place()).series
+    assert (series.start_s, series.step_s) == (index[0].timestamp(), 1800)
+    np.testing.assert_array_equal(series.values, np.arange(96.0))
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("time_zone: Europe/Zuerich\n", "time_zone: 'Europe/Zuerich'"),
+        ("latitude: 200\n", "latitude"),
+        ("arrays: [\n", "site.yaml"),
+    ],
+)
+def test_a_site_file_with_a_mistake_is_refused(tmp_path: Path, text: str, says: str) -> None:
+    site = tmp_path / "site.yaml"
+    site.write_text(text)
+    base = ["load", "--data", str(write_load(tmp_path)), "--site", str(site)]
+    result = CliRunner().invoke(app, [*base, "--from", "2025-03-22", "--to", "2025-03-25"])
+    assert result.exit_code == 2
+    assert says in result.output
+
+
+def test_norway_is_no_negation_and_codes_may_be_small(tmp_path: Path) -> None:
+    site = tmp_path / "site.yaml"
+    for code, country in (("NO", "NO"), ("cz", "CZ")):
+        site.write_text(f"country: {code}\n")
+        assert read_place(site).country == country
+
+
+def test_weather_of_the_hour_beside_quarter_hours_is_hourly_weather(tmp_path: Path) -> None:
+    path = tmp_path / "pv.csv"
+    rows = ["utc,pv_w,ghi,issued"]
+    for quarter in range(4 * 24):
+        time = f"2025-06-01T{quarter // 4:02d}:{15 * (quarter % 4):02d}:00Z"
+        told = f"{quarter},2025-05-31T00:00:00Z" if quarter % 4 == 0 else ","
+        rows.append(f"{time},1,{told}")
+    path.write_text("\n".join(rows) + "\n")
+    data = read_dataset(path, "pv", Place())
+    assert data.series.step_s == 900
+    assert data.weather is not None
+    assert data.weather.step_s == 3600
+    times = data.series.times_s[8:12]
+    # Hours hold in their middles: a quarter before 02:30 lies an eighth of an hour before it.
+    between = data.weather.between("ghi", times, times, 900)
+    np.testing.assert_allclose(between, [6.5, 7.5, 8.5, 9.5])
+
+
+def test_codes_for_nothing_are_no_weather(tmp_path: Path) -> None:
+    path = tmp_path / "pv.csv"
+    index = pd.date_range("2025-06-01", periods=24, freq="1h", tz="UTC")
+    frame = pd.DataFrame({"utc": index.strftime("%Y-%m-%dT%H:%M:%SZ"), "pv_w": 1.0})
+    frame["ghi"], frame["temp_air"] = 500.0, 20.0
+    frame.loc[[3, 7], "ghi"], frame.loc[[3, 9], "temp_air"] = [-999.0, 9999.0], [-999.0, -40.0]
+    frame.to_csv(path, index=False)
+    data = read_dataset(path, "pv", Place())
+    assert data.weather is not None
+    times = data.series.times_s
+    light, air = (data.weather.as_of(name, times, times) for name in ("ghi", "temp_air"))
+    assert np.flatnonzero(np.isnan(light)).tolist() == [3, 7]
+    assert np.flatnonzero(np.isnan(air)).tolist() == [3]
+    assert air[9] == -40.0
+
+
+def test_hourly_light_beside_quarter_hours_of_temperature_is_read_between_its_hours(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "pv.csv"
+    rows = ["utc,pv_w,ghi,temp_air"]
+    for quarter in range(4 * 24):
+        time = f"2025-06-01T{quarter // 4:02d}:{15 * (quarter % 4):02d}:00Z"
+        rows.append(f"{time},1,{quarter if quarter % 4 == 0 else ''},{quarter / 4}")
+    path.write_text("\n".join(rows) + "\n")
+    weather = read_dataset(path, "pv", Place()).weather
+    assert weather is not None
+    assert weather.step_s == 900
+    np.testing.assert_allclose(weather.columns["ghi"][8:12], [6.5, 7.5, 8.5, 9.5])
+    np.testing.assert_array_equal(weather.columns["temp_air"], np.arange(96.0) / 4)
+
+
+def test_scores_begin_when_there_is_history_enough(tmp_path: Path) -> None:
+    path = write_load(tmp_path, days=9)
+    summary, rolled, _ = evaluate_file("load", path, "2025-02-01", "2025-03-10")
+    assert rolled.issue_s[0] == pd.Timestamp("2025-03-07", tz="UTC").timestamp()
+    settings = summary["settings"]
+    assert isinstance(settings, dict)
+    assert settings["issues"] == 3
+    with pytest.raises(ValueError, match="give at least 3"):
+        evaluate_file("load", path, "2025-02-01", "2025-03-05")
+
+
+def test_an_issue_within_a_step_forecasts_from_the_next(tmp_path: Path) -> None:
+    path = write_load(tmp_path, days=12)
+    _, rolled, _ = evaluate_file("load", path, "2025-03-12", "2025-03-13", issue_at="06:20")
+    assert pd.to_datetime(rolled.target_s[[0, -1]], unit="s").hour.tolist() == [7, 23]
+    with pytest.raises(ValueError, match="no issue time"):  # the first whole step is the next day's
+        evaluate_file("load", path, "2025-03-12", "2025-03-13", issue_at="23:20")
+    predictor = LoadPredictor(Place(), lead_s=7200)
+    series = read_dataset(path, "load", Place()).series
+    issue, target = predictor.training_rows(Dataset(series), 22_800)
+    assert set((target - issue).tolist()) == {2400, 6000}
+
+
 def test_hourly_then_quarter_hour_prices_land_on_quarters(tmp_path: Path) -> None:
     hours = pd.date_range("2025-08-01", "2025-09-30 23:00", freq="1h", tz="UTC")
     quarters = pd.date_range("2025-10-01", periods=96 * 3, freq="15min", tz="UTC")
@@ -196,6 +340,9 @@ def test_train_promotes_then_says_it_is_the_incumbent_then_rolls_back(tmp_path: 
     assert first["promoted"]
     assert not again["promoted"]
     assert again["model"] == first["model"]
+    hour = runner.invoke(train_app, [*base, "--window", "1h"])
+    assert hour.exit_code == 2
+    assert "window" in hour.output
     alone = runner.invoke(train_app, ["roll-back", "load", "--registry", str(tmp_path / "models")])
     assert alone.exit_code == 2
     assert "no earlier model" in alone.output

@@ -8,8 +8,11 @@ import numpy as np
 import pytest
 
 from services.forecast.core.bands import FloatArray, IntArray
+from services.forecast.core.place import Place
+from services.forecast.core.pv import PvPredictor
 from services.forecast.core.pv_physics import PvArray, pv_power
 from services.forecast.core.pv_site import clock_error, estimate_plane
+from services.forecast.core.series import Dataset, Series
 from services.forecast.core.solar import Location, sun_path
 from services.forecast.core.weather import irradiance
 
@@ -28,15 +31,29 @@ def roof(days: int) -> tuple[IntArray, FloatArray, FloatArray]:
     return times, ghi, pv_power(sun, light, 15.0, 1.5, [PvArray(30, 200, 5000)])
 
 
-@pytest.mark.parametrize("late_s", [-3600, 3600, 7200])
+@pytest.mark.parametrize("late_s", [-25_200, -3600, 3600, 7200])
 def test_a_clock_that_is_hours_wrong_is_put_right(late_s: int) -> None:
     times, ghi, power = roof(40)
-    assert clock_error(times + late_s, QUARTER_S, ghi, PRAGUE) == pytest.approx(-late_s, abs=900)
+    found = clock_error(times + late_s, QUARTER_S, ghi, PRAGUE)
+    assert found == pytest.approx(-late_s, abs=900)
     plane = estimate_plane(times + late_s, QUARTER_S, power, ghi, PRAGUE, 5000.0)
     assert plane is not None
     assert plane.shift_s == pytest.approx(-late_s, abs=900)
     assert plane.array.azimuth_deg == pytest.approx(200, abs=20)
     assert plane.fit > 0.97
+
+
+def test_without_irradiance_the_power_tells_when_it_was_light() -> None:
+    times, _, power = roof(40)
+    assert clock_error(times, QUARTER_S, power, PRAGUE) == 0
+    plane = estimate_plane(times + 7200, QUARTER_S, power, None, PRAGUE, 5000.0)
+    assert plane is not None
+    assert plane.shift_s == pytest.approx(-7200, abs=900)
+    assert plane.array.azimuth_deg == pytest.approx(200, abs=20)
+    data = Dataset(Series(START + 7200, QUARTER_S, power))
+    known = PvPredictor(Place(50.08, 14.43, arrays=(PvArray(30, 200, 5000),)))
+    known.prepare(data)
+    assert known.shift_s == pytest.approx(-7200, abs=900)
 
 
 def test_right_clocks_small_shifts_short_histories_and_noise_are_left_alone() -> None:

@@ -130,3 +130,21 @@ def test_ratios_over_windows() -> None:
     issue = np.array([0, 7200, 14400, 6 * 3600], dtype=np.int64)
     np.testing.assert_allclose(recent.ratio(issue, 2), [np.nan, 0.75, 2.0, 2.75])
     np.testing.assert_allclose(recent.ratio(issue + 1800, 24), [np.nan, 0.75, 7 / 6, 1.8])
+
+
+@pytest.mark.parametrize(("stated", "taken"), [(5000.0, 5000.0), (5.0, 2000.0), (5e6, 2000.0), (None, 2000.0)])
+def test_a_capacity_in_other_units_than_the_power_is_measured_instead(
+    stated: float | None, taken: float
+) -> None:
+    values = np.tile([0.0, 2000.0], 240)
+    predictor = PvPredictor(replace(PRAGUE, capacity_w=stated))
+    predictor.prepare(Dataset(Series(START, 3600, values)))
+    assert predictor.capacity_w == taken
+
+
+def test_snow_on_the_first_days_does_not_hold_down_what_comes() -> None:
+    predictor = PvPredictor(PRAGUE)
+    data = Dataset(Series(START, 3600, np.tile([0.0, 20.0], 60)))
+    predictor.prepare(data)
+    told = np.full((1, 4), 4000.0)
+    np.testing.assert_array_equal(predictor.finish(data, START, np.array([START]), told), told)

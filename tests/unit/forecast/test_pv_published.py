@@ -70,6 +70,17 @@ def test_nothing_at_or_after_the_issue_matters() -> None:
     np.testing.assert_array_equal(ask(x, y, 30), ask(x, poisoned, 30))
 
 
+def test_what_a_week_taught_is_believed_by_a_sixteenth_and_moves_the_whole_band() -> None:
+    rng = np.random.default_rng(0)
+    x, _ = history()
+    y = x[:, 0] + np.where(x[:, 0] > 0, 0.1 + 0.01 * rng.normal(size=len(x)), 0.0)
+    noon = slice(11, 13)
+    for day, share in ((7, 1 / 16), (14, 1 / 4), (28, 1.0)):
+        added = ask(x, y, day)[noon] - x[day * 24 : day * 24 + 24, :1][noon]
+        np.testing.assert_allclose(added[:, [1, 3]], 0.1 * share, atol=0.02)
+        assert (np.diff(added[:, :3], axis=1) > 0).all()
+
+
 def test_missing_stays_missing_and_a_young_history_says_the_forecast_itself() -> None:
     x, y = history()
     hole = x.copy()

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from contracts.thermal_model import HeatShare, content_hash, from_json
 from services.thermal.core.drive import habit
 from services.thermal.evaluate import app as evaluate_app
-from services.thermal.evaluate import parse_lead, parse_time, run
+from services.thermal.evaluate import as_tested, parse_lead, parse_time, prior_for, run
 from services.thermal.plots import hour_response_c
 from services.thermal.train import app as train_app
 from tests.unit.thermal.house import simulate, true_house
@@ -98,6 +98,36 @@ def test_errors_are_said_and_the_exit_code_is_two(tmp_path: Path) -> None:
     result = CliRunner().invoke(evaluate_app, arguments)
     assert result.exit_code == 2
     assert "no column 'utc'" in result.output
+
+
+def test_a_site_file_may_say_no_more_than_the_place(tmp_path: Path) -> None:
+    history, site = simulate(true_house(2), days=4), tmp_path / "site.yaml"
+    site.write_text("latitude: 59.9\nlongitude: 10.7\ntime_zone: Europe/Oslo\n")
+    prior, pairs_known, notes = prior_for(history, site)
+    assert (prior.latitude_deg, prior.longitude_deg, prior.time_zone) == (59.9, 10.7, "Europe/Oslo")
+    assert (prior.room_names, pairs_known, notes) == (history.rooms, False, ())
+    for text, says in (
+        ("latitude: 590\nlongitude: 10.7\n", "latitude: 590"),
+        ("latitude: 59\n", "longitude: None"),
+        ("latitude: 59\nlongitude: 10\ntime_zone: Oslo\n", "time_zone: 'Oslo'"),
+        ("latitude: [\n", "site.yaml: cannot be read"),
+    ):
+        site.write_text(text)
+        with pytest.raises(ValueError, match=says):
+            prior_for(history, site)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a: 3 isolated spikes removed", "a: 3 isolated spikes"),
+        ("a: sensor stuck at 20.00 degC for 30 h, removed", "a: sensor stuck at 20.00 degC for 30 h"),
+        ("a: swapped places with that of b; 576 samples removed", "a: swapped places with that of b"),
+        ("the other way round; removed, check it", "the other way round, check it"),
+    ],
+)
+def test_findings_of_the_test_say_no_sample_was_removed(text: str, said: str) -> None:
+    assert as_tested(text) == said
 
 
 def test_times_and_leads_are_parsed() -> None:

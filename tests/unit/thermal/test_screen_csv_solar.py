@@ -1,5 +1,6 @@
 """Reading recordings, the clock, the sun, and the watch for open windows."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 from pvlib import irradiance, solarposition
 
 from services.thermal.core.filter import Innovation, RoomEstimate
-from services.thermal.core.history import fill_short_gaps, make_windows
+from services.thermal.core.history import fill_short_gaps, make_windows, with_irradiance
 from services.thermal.core.solar import local_hour, plane_irradiance, split_ghi, sun_path
 from services.thermal.core.windows import WindowState, watch_windows
 from services.thermal.history_csv import clock_notes, read_history, regularise
@@ -84,6 +85,9 @@ def test_a_local_clock_is_named(tmp_path: Path) -> None:
     assert any("daylight saving" in note for note in clock_notes(naive))
     backwards = np.array([0, 600, 1200, -2400, -1800, -1200]) + 10**9
     assert any("runs back" in note for note in clock_notes(backwards))
+    mixed = np.random.default_rng(0).permutation(600 * np.arange(100))
+    for rows in (mixed, np.sort(mixed)[::-1]):
+        assert clock_notes(rows) == ("the rows are not in the order of time; they were sorted",)
 
 
 @pytest.mark.parametrize(
@@ -94,6 +98,11 @@ def test_a_local_clock_is_named(tmp_path: Path) -> None:
         ({"utc": ["2025-01-01"], "temp_air": [1.0]}, "no temperature column"),
         ({"utc": ["soon"], "temp_air": [1.0], "T_a": [1.0]}, "not a time"),
         ({"utc": ["2025-01-01"], "temp_air": [1.0], "T_a": [1.0]}, "fewer than two"),
+        ({"utc;T_a;temp_air": ["2025-01-01;19,5;1,0"]}, "separate the fields by commas"),
+        (
+            {"utc": ["2025-01-01"] * 2, "temp_air": [1.0, 1.0], "T_a": ["unknown", "19,5"]},
+            "T_a in data row 2: '19,5' is no number",
+        ),
     ],
 )
 def test_bad_files_are_refused_by_name(
@@ -142,6 +151,73 @@ def test_longitude_follows_from_the_daylight() -> None:
     _, longitude, _, note = locate(simulate(true_house(), days=10))
     assert longitude == pytest.approx(14.4, abs=3.0)
     assert "assumed" in note
+
+
+def test_direct_and_diffuse_light_make_the_global_and_holes_in_them_are_split_from_it() -> None:
+    history = simulate(true_house(), days=3)
+    place = (50.08, 14.43)
+    assert history.ghi_w_m2 is not None
+    full = with_irradiance(history, *place)
+    assert full.dni_w_m2 is not None and full.dhi_w_m2 is not None
+    parts = replace(history, ghi_w_m2=None, dni_w_m2=full.dni_w_m2, dhi_w_m2=full.dhi_w_m2)
+    made = with_irradiance(parts, *place)
+    assert made.ghi_w_m2 is not None and not made.ghi_is_estimated
+    np.testing.assert_allclose(made.ghi_w_m2, history.ghi_w_m2, atol=20.0)
+    assert locate(parts)[1] == pytest.approx(locate(history)[1], abs=3.0)
+    dni = full.dni_w_m2.copy()
+    dni[10:20] = np.nan
+    holes = replace(history, dni_w_m2=dni, dhi_w_m2=full.dhi_w_m2)
+    mended = with_irradiance(holes, *place)
+    assert mended.dni_w_m2 is not None
+    np.testing.assert_allclose(mended.dni_w_m2, full.dni_w_m2)
+
+
+@pytest.mark.parametrize(("most", "factor"), [(1.0, 1000.0), (9.0, 1000.0), (60.0, 1.0)])
+def test_heating_that_cannot_be_watts_is_taken_as_kilowatts_and_said(
+    tmp_path: Path, most: float, factor: float
+) -> None:
+    file = write(
+        tmp_path / "house.csv",
+        utc=[f"2025-01-06T0{hour}:00:00Z" for hour in range(3)],
+        T_bath=20.0, T_hall=20.0, temp_air=5.0, heat_bath=[0.0, None, most], heat_hall=0.5,
+    )  # fmt: skip
+    history, notes = read_history(file)
+    np.testing.assert_array_equal(history.heat_w["heat_bath"], [0.0, np.nan, factor * most])
+    np.testing.assert_array_equal(history.heat_w["heat_hall"], factor * 0.5)
+    assert any("give W" in note for note in notes) == (factor > 1.0)
+
+
+def test_codes_for_no_weather_are_removed_and_said(tmp_path: Path) -> None:
+    file = write(
+        tmp_path / "house.csv",
+        utc=[f"2025-01-06T0{hour}:00:00Z" for hour in range(4)],
+        T_bath=20.0, temp_air=[5.0, -999.0, -40.0, None], ghi=[-3.0, 1.0, 9999.0, -999.0],
+    )  # fmt: skip
+    history, notes = read_history(file)
+    np.testing.assert_array_equal(history.outside_c, [5.0, np.nan, -40.0, np.nan])
+    np.testing.assert_array_equal(history.ghi_w_m2, [-3.0, 1.0, np.nan, np.nan])
+    assert notes == (
+        "temp_air: 1 values outside -70..70 removed", "ghi: 2 values outside -50..2000 removed",
+    )  # fmt: skip
+
+
+def test_heating_of_a_room_without_a_temperature_is_said(tmp_path: Path) -> None:
+    file = write(
+        tmp_path / "house.csv",
+        utc=[f"2025-01-06T0{hour}:00:00Z" for hour in range(3)],
+        T_bath=20.0, temp_air=5.0, heat_Bath=500.0, heat_bath=500.0, heat=[0.0, 1.0, 500.0],
+    )  # fmt: skip
+    assert read_history(file)[1] == ("heat_Bath heats no room: there is no T_Bath",)
+
+
+def test_an_empty_weather_column_is_as_if_it_were_not_there(tmp_path: Path) -> None:
+    file = write(
+        tmp_path / "house.csv",
+        utc=[f"2025-01-06T0{hour}:00:00Z" for hour in range(3)],
+        T_bath=20.0, temp_air=5.0, ghi=[0.0, 1.0, 2.0], dni=[None] * 3, dhi=[None] * 3,
+    )  # fmt: skip
+    history, _ = read_history(file)
+    assert history.dni_w_m2 is None and history.dhi_w_m2 is None
 
 
 def drop(z: float) -> tuple[tuple[Innovation, ...], tuple[RoomEstimate, ...]]:
