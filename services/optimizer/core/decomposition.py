@@ -112,8 +112,7 @@ class _Decomposition(Generation):
         cost = done.placed.objective_eur
         if done.placed.placing_eur > dear * abs(cost):
             self.choose_again(picked, done.placed.whole, prices.best_duals, LATE_STOP)
-            cost = done.placed.objective_eur
-        if self.quick and self.master.goes_on and self._misses(cost, target_gap, slack):
+        elif self.quick and self.master.goes_on and self._misses(cost, target_gap, slack):
             whole = whole_beside_fractions(self.master)
             if whole:
                 self.choose_again(picked, whole, prices.best_duals, LATE_STOP)
