@@ -174,8 +174,8 @@ def test_issued_bands_join_physics_that_is_stretched_and_the_weather(
     at = issued[-1].start
     said = engine.service._dynamics(state, at, "t")
     assert said is not None
-    outlook = Outlook(state.memory.intake.weather, state.planned)
-    weather = weather_half_width_k(state.model, outlook, at, state.weather_errors)
+    outlook = Outlook.of(state.memory.intake.weather, state.planned, state.weather_errors, at)
+    weather = weather_half_width_k(state.model, outlook, at)
     physics = physics_half_width_k(state.model, state.filter)
     wanted = np.hypot(state.following.stretch(2) * physics, weather)
     found = np.column_stack([room.half_width_k for room in said.rooms.values()])
