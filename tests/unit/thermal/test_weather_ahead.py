@@ -156,6 +156,16 @@ def test_what_is_told_of_hours_that_have_passed_does_not_count() -> None:
     np.testing.assert_array_equal(expected(told, 48, range(48)), expected(knowing, 48, range(48)))
 
 
+def test_a_half_hour_is_held_against_what_was_told_of_it() -> None:
+    """Told right, hour by hour, of a day that warms by half a kelvin an hour."""
+
+    def told(hour: int) -> float:
+        return -20.0 + 0.5 * hour
+
+    record = live(WeatherErrors(), range(49), told, lambda half: told(half // 2) + five(half) - 5.0)
+    assert np.abs(expected(record, 48, range(48))).max() < 0.1
+
+
 def test_without_measurements_nothing_is_taken_off() -> None:
     silent = live(WeatherErrors(), range(49), lambda hour: 2.0, lambda half: None)
     assert not expected(silent, 48, range(48)).any()
