@@ -41,8 +41,8 @@ DAYS_EACH = APART * BLOCK_DAYS
 HALF_LIFE_DAYS = 20.0
 LEVEL_DAYS, LEAD_DAYS = 4.0, 12.0
 """Worth of the prior's level, and of the level found for a single lead."""
-BIAS_DAYS, DAILY_DAYS = 10.0, 8.0
-"""Worth of the prior that the forecasts have no bias, and that it is the same all day."""
+DOUBT = 2.0
+"""A bias is none unless its square is so many times what it would be by chance."""
 PART_S = 1_800
 PARTS = BLOCK_S // PART_S
 FEWEST_PARTS = 5
@@ -198,6 +198,7 @@ class Errors(BaseModel):
         """A block is over: hold against its mean what was told of it. An error of `unit` is one
         of which the prior's standard deviation by lead is `sd`; nothing is learnt from a block without."""
         halves = self._halves(block * PARTS)
+        bias, seen = self.bias, self.off(block * PARTS, sd, since=False)
         enough = bool(halves) and unit > 0.0
         kept = 0.5 ** (BLOCK_DAYS / HALF_LIFE_DAYS)
         days, squares = kept * np.array(self.days), kept * np.array(self.squares)
@@ -210,7 +211,7 @@ class Errors(BaseModel):
             lead, now = block - first, None
             if enough:
                 wrong = run.told[lead] - fmean(half.measured for half in halves)
-                off = (wrong / unit - self.bias[block % DAY] * sd[0]) / sd[lead]
+                off = (wrong / unit - bias[block % DAY] * sd[0]) / sd[lead]
                 now = float(np.clip(off, -CLIP, CLIP))
                 days[lead] += DAYS_EACH
                 squares[lead] += DAYS_EACH * now**2
@@ -220,11 +221,11 @@ class Errors(BaseModel):
                     self.carried.add(now, run.before, DAYS_EACH)
             run.before = None if now is None else round(now, 4)
         self.days, self.squares = _listed(days), _listed(squares)
-        seen = self.off(block * PARTS, sd, since=False)
+        told = seen + bias[block % DAY]
         bias_days, bias_sums = kept * np.array(self.bias_days), kept * np.array(self.bias_sums)
         if math.isfinite(seen):
             bias_days[block % DAY] += BLOCK_DAYS
-            bias_sums[block % DAY] += BLOCK_DAYS * (seen + self.bias[block % DAY])
+            bias_sums[block % DAY] += BLOCK_DAYS * told
         self.bias_days, self.bias_sums = _listed(bias_days), _listed(bias_sums)
 
     def wait(
@@ -239,11 +240,28 @@ class Errors(BaseModel):
 
     @property
     def bias(self) -> Array:
-        """(DAY,) of the forecasts in standard deviations of the prior's first lead."""
+        """(DAY,) of the forecasts in standard deviations of the prior's first lead: that of all day and what
+        the time of day adds, each drawn to none by what chance would make of errors of this size that last
+        as long (positive-part shrinkage, W. James and C. Stein, Berkeley Symposium 1, 1961)."""
         days, sums = np.array(self.bias_days), np.array(self.bias_sums)
-        of_all = sums.sum() / (days.sum() + BIAS_DAYS)
-        by_block = of_all + (sums - days * of_all) / (days + DAILY_DAYS / DAY)
-        return np.asarray(np.clip(by_block, -CLIP, CLIP))
+        total = days.sum()
+        if total == 0.0:
+            return np.zeros(DAY)
+        of_all = sums.sum() / total
+        by_block = np.divide(sums, days, out=np.full(DAY, of_all), where=days > 0.0) - of_all
+        by_lead, worth = self._level()
+        correlation = self.neighbours.correlation(PRIOR_CORRELATION["temperature"], worth)
+        lasting_days = BLOCK_DAYS * (1.0 + correlation) / (1.0 - correlation)
+        chance = by_lead[0] ** 2 / total
+        steady = of_all * _share(of_all**2, chance * lasting_days)
+        daily = by_block * _share(float((by_block**2).mean()), chance)
+        return np.asarray(np.clip(steady + daily, -CLIP, CLIP))
+
+    def _level(self) -> tuple[Array, float]:
+        """(BLOCKS,) standard deviations over the prior's, and what the prior's correlations are worth."""
+        days, squares = np.array(self.days), np.array(self.squares)
+        level = (LEVEL_DAYS + squares.mean()) / (LEVEL_DAYS + days.mean())
+        return np.sqrt((LEAD_DAYS * level + squares) / (LEAD_DAYS + days)), LEVEL_DAYS * float(level)
 
     def off(self, first: int, sd: Array, since: bool = True) -> float:
         """By what the forecasts in force were wrong in the block from half hour `first` on, counted from the
@@ -270,10 +288,7 @@ class Errors(BaseModel):
     def coming(self, start_s: float, sd: Array, correlation: float) -> Coming:
         """Errors to come from `start_s` on, in the units of `sd`, given those of the blocks before; the
         prior's correlation is that of neighbouring blocks in one run."""
-        days, squares = np.array(self.days), np.array(self.squares)
-        level = (LEVEL_DAYS + squares.mean()) / (LEVEL_DAYS + days.mean())
-        by_lead = np.sqrt((LEAD_DAYS * level + squares) / (LEAD_DAYS + days))
-        worth = LEVEL_DAYS * float(level)
+        by_lead, worth = self._level()
         carried = self.carried.correlation(PRIOR_CARRIED, worth)
         first = int(start_s) // PART_S - PAST * PARTS
         past = np.array([self.off(first + k * PARTS, sd) for k in range(PAST)])
@@ -323,6 +338,11 @@ class WeatherErrors(BaseModel):
             for name, errors in (("temperature", self.temperature), ("sun", self.sun))
         )
         return temperature, sun
+
+
+def _share(square: float, chance: float) -> float:
+    """Of a bias that is believed: none if its square is that of chance."""
+    return max(0.0, 1.0 - DOUBT * chance / square) if square > 0.0 else 0.0
 
 
 def _told_c(run: WeatherForecastIssued | None, part: int) -> tuple[float | None, ...]:
