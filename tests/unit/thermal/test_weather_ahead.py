@@ -134,16 +134,16 @@ def test_a_bias_is_learnt_by_the_time_of_day_where_it_is_more_than_chance() -> N
     assert np.abs(day).max() < 0.4 and abs(day[2]) < 0.2
 
 
-def test_errors_that_last_half_a_day_are_no_bias() -> None:
+def test_errors_that_last_a_day_are_no_bias() -> None:
     found = []
     for seed in range(6):
         rng = np.random.default_rng(seed)
         off = 1.5 * rng.standard_normal(24 * 12 + HOURS)
         for k in range(1, len(off)):
-            off[k] = 0.92 * off[k - 1] + np.sqrt(1.0 - 0.92**2) * off[k]
+            off[k] = 0.97 * off[k - 1] + np.sqrt(1.0 - 0.97**2) * off[k]
         record = live(WeatherErrors(), range(48 * 12), lambda hour, off=off: 5.0 + float(off[hour]), five)
         found.append(np.abs(record.temperature.bias).max() * SD_C)
-    assert np.median(found) < 0.1
+    assert np.count_nonzero(found) <= 1
 
 
 def test_another_run_s_error_now_is_the_measured_one_and_what_it_changed_by() -> None:
