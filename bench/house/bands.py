@@ -5,7 +5,7 @@
 Each seed is a simulated house with weather, forecasts and people of its own under the fallback
 controller. Its log is run through the service three times: with the site file's model, and from
 `history` days on with a model learnt from them, without and with its correction. Every hour's forecast
-is judged as in `thermal.accuracy-scored`: at the heating that came, with the weather as it was forecast.
+is judged as in `thermal.accuracy-scored`: at the heating that came, with the weather as it was expected.
 By lead: share of the temperatures inside the band, half its mean width in K, the interval score (width,
 and 20 times what was outside; less is better), and how often the air was more than half a kelvin colder
 than forecast beside the chance of it that the planner reckons with. Only forecasts issued in the last

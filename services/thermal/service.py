@@ -205,15 +205,15 @@ class Thermal(Service[ThermalState]):
     def _dynamics(self, state: ThermalState, now: datetime, trigger: str) -> DynamicsIssued | None:
         model, found, weather = state.model, state.filter, state.memory.intake.weather
         assert model is not None and found is not None and weather is not None
-        outlook = Outlook(weather, state.planned)
+        start = grid.floor(now, grid.QUARTER_S)
+        outlook = Outlook.of(weather, state.planned, state.weather_errors, start)
         if not outlook.complete:
             return None
-        start = grid.floor(now, grid.QUARTER_S)
         rest, added, said = physics_half_width_k(model, found), None, ""
         if state.corrected:
             added, learnt, said = self._added(state, model, outlook, start)
             rest = rest if learnt is None else np.where(np.isfinite(learnt), learnt, rest)
-        felt = weather_half_width_k(model, outlook, start, state.weather_errors)
+        felt = weather_half_width_k(model, outlook, start)
         half = np.hypot(state.following.stretch(len(model.rooms)) * rest, felt)
         forecast = outlook.forecast(model, start)
         air = unheated_c(model, found, forecast) + (0.0 if added is None else np.nan_to_num(added))

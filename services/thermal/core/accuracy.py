@@ -2,7 +2,7 @@
 
 A forecast answers to any heating, so of one that waits for the truth only its air without heating is
 kept, at a few leads: the model is linear, and what the heating that came adds follows from the rows
-that the memory keeps anyway. The weather stays as it was forecast: the planner was told no other.
+that the memory keeps anyway. The weather stays as it was expected: the planner was told no other.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import accumulate
@@ -24,7 +24,7 @@ from services.thermal.core.memory import ROW_S, Ahead
 from services.thermal.core.planner_view import room_views
 from services.thermal.core.predict import Z_90, Forecast, air_sd_c
 from services.thermal.core.solar import clear_sky_ghi, solar_gains, sun_path
-from services.thermal.core.weather_errors import BLOCK_S, BLOCKS, WeatherErrors
+from services.thermal.core.weather_errors import BLOCK_S, BLOCKS, Coming, WeatherErrors
 
 Array = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -66,10 +66,21 @@ class Planned(BaseModel):
 
 @dataclass(frozen=True)
 class Outlook:
-    """The weather forecast and the last plan: what the rooms are expected to meet."""
+    """The weather forecast, its errors to come, and the last plan: what the rooms are expected to meet."""
 
     weather: WeatherForecastIssued
     planned: Planned
+    temperature: Coming
+    """Errors of the forecast of outdoor temperature, K."""
+    sun: Coming
+    """Errors of that of irradiance, shares of clear sky; none is expected."""
+
+    @classmethod
+    def of(
+        cls, weather: WeatherForecastIssued, planned: Planned, errors: WeatherErrors, start: datetime
+    ) -> Outlook:
+        """Of a forecast from `start` on, from what was measured before."""
+        return cls(weather, planned, *errors.coming(start.timestamp()))
 
     @property
     def complete(self) -> bool:
@@ -79,16 +90,20 @@ class Outlook:
             for values in (self.weather.temperature_c, self.weather.ghi_w_m2)
         )
 
-    def series(self, values: Sequence[float | None], at_s: Array) -> Array:
-        """A forecast's values, linear between the middles of its steps, at epoch seconds."""
-        return series(self.weather, values, at_s)
+    def outside_c(self, at_s: Array) -> Array:
+        """Expected outdoor temperature at epoch seconds, degC."""
+        return series(self.weather, self.weather.temperature_c, at_s) - self.temperature.at(at_s)
+
+    def ghi_w_m2(self, at_s: Array) -> Array:
+        """Irradiance as told at epoch seconds, W/m2."""
+        return series(self.weather, self.weather.ghi_w_m2, at_s)
 
     def forecast(self, model: HouseModel, start: datetime) -> Forecast:
         """Inputs and reference heating on the planner's grid."""
         steps = grid.STEPS_S
         begins = np.array([0, *accumulate(steps)][:-1]) + int(start.timestamp())
         middles = np.asarray(begins + np.array(steps) / 2, dtype=np.float64)
-        ghi = self.series(self.weather.ghi_w_m2, middles)
+        ghi = self.ghi_w_m2(middles)
         air = np.empty((len(steps), len(model.rooms)))
         mass = np.empty_like(air)
         for seconds in sorted(set(steps)):
@@ -96,15 +111,15 @@ class Outlook:
             air[rows], mass[rows] = gains_by_room(model, begins[rows], seconds, ghi_w_m2=ghi[rows])
         power = np.array([room.heater_power_w for room in model.rooms])
         heat = self.planned.at(model, begins) * power
-        return Forecast(self.series(self.weather.temperature_c, middles), heat, air, mass)
+        return Forecast(self.outside_c(middles), heat, air, mass)
 
     def ahead(self, model: HouseModel, start: datetime) -> Ahead:
         """The same inputs in the memory's rows; one more row, for the weather at the end of the last."""
         begins = int(start.timestamp()) + np.arange(0, HORIZON_S + ROW_S, ROW_S, dtype=np.int64)
         halves = [self.planned.at(model, begins + s) for s in range(0, ROW_S, grid.QUARTER_S)]
         return Ahead(
-            self.series(self.weather.temperature_c, begins.astype(np.float64)),
-            self.series(self.weather.ghi_w_m2, np.asarray(begins + ROW_S / 2, dtype=np.float64)),
+            self.outside_c(begins.astype(np.float64)),
+            self.ghi_w_m2(np.asarray(begins + ROW_S / 2, dtype=np.float64)),
             np.mean(halves, axis=0),
         )
 
@@ -119,9 +134,7 @@ def physics_half_width_k(model: HouseModel, state: FilterState) -> Array:
     return Z_90 * air_sd_c(model, state, lead_s(), grid.QUARTER_S)
 
 
-def weather_half_width_k(
-    model: HouseModel, outlook: Outlook, start: datetime, errors: WeatherErrors
-) -> Array:
+def weather_half_width_k(model: HouseModel, outlook: Outlook, start: datetime) -> Array:
     """(steps, rooms) half the width of the 90 % band that the weather's errors alone give the air, K.
 
     Errors are constant over each block of `weather_errors`, counted from `start`; those of temperature and
@@ -132,11 +145,10 @@ def weather_half_width_k(
     ends = np.cumsum(steps)
     middles = np.asarray(ends - steps / 2 + int(start.timestamp()), dtype=np.float64)
     block = np.minimum((ends - steps) // BLOCK_S, BLOCKS - 1)
-    outside, sky = errors.factors()
+    outside, sky = outlook.temperature.factor, outlook.sun.factor
     sun = sun_path(middles, model.latitude_deg, model.longitude_deg)
     spread = np.sqrt((sky**2).sum(axis=1))[block]
-    swing = spread * clear_sky_ghi(sun)
-    ghi = outlook.series(outlook.weather.ghi_w_m2, middles)
+    swing, ghi = spread * clear_sky_ghi(sun), outlook.ghi_w_m2(middles)
     more, less = (
         np.hstack(solar_gains(model, middles, np.maximum(ghi + by, 0.0), sun=sun))
         for by in (swing, -swing)

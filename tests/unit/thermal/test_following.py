@@ -22,6 +22,7 @@ from services.thermal.core.dynamics import (
 )
 from services.thermal.core.following import KEPT_DAYS, Following
 from services.thermal.core.memory import ROW_S
+from services.thermal.core.weather_errors import DAY, PRIOR_SD, Errors, WeatherErrors
 from tests.conftest import make_event
 from tests.unit.thermal.house import simulate, true_house
 from tests.unit.thermal.test_in_service import engine_with, identified, wire
@@ -174,8 +175,8 @@ def test_issued_bands_join_physics_that_is_stretched_and_the_weather(
     at = issued[-1].start
     said = engine.service._dynamics(state, at, "t")
     assert said is not None
-    outlook = Outlook(state.memory.intake.weather, state.planned)
-    weather = weather_half_width_k(state.model, outlook, at, state.weather_errors)
+    outlook = Outlook.of(state.memory.intake.weather, state.planned, state.weather_errors, at)
+    weather = weather_half_width_k(state.model, outlook, at)
     physics = physics_half_width_k(state.model, state.filter)
     wanted = np.hypot(state.following.stretch(2) * physics, weather)
     found = np.column_stack([room.half_width_k for room in said.rooms.values()])
@@ -183,6 +184,37 @@ def test_issued_bands_join_physics_that_is_stretched_and_the_weather(
     assert (weather[AT_LEADS[DAY_AHEAD]] > 0.1 * wanted[AT_LEADS[DAY_AHEAD]]).all()
     assert sum(state.weather_errors.temperature.days) > 10.0  # learnt from the log
     assert sum(state.weather_errors.sun.days) > 3.0
+
+
+def test_rooms_and_what_waits_for_scores_are_given_the_weather_without_its_known_error(
+    week: tuple[Engine, list[DynamicsIssued], list[AccuracyScored]],
+) -> None:
+    """Forecasts were half a kelvin too warm. A known bias is as a run that is told right."""
+    engine, issued, _ = week
+    at = next(d.start for d in reversed(issued) if d.start.hour % 3 == 0)
+    found = engine.state.model_copy(deep=True)
+    assert found.weather_errors.coming(at.timestamp())[0].at(np.array([at.timestamp()]))[0] > 0.35
+    bias = Errors(bias_days=(2.0,) * DAY, bias_sums=(4.0,) * DAY)
+    wrong_k = float(bias.bias[0] * PRIOR_SD["temperature"][0])
+    assert wrong_k > 1.0
+    run = found.memory.intake.weather
+    assert run is not None
+    right = run.model_copy(update={"temperature_c": tuple(t - wrong_k for t in run.temperature_c)})
+    said = []
+    for weather, record in ((run, bias), (right, Errors()), (run, Errors())):
+        state = engine.state.model_copy(deep=True)
+        state.memory.intake.weather = weather
+        state.weather_errors = WeatherErrors(temperature=record)
+        dynamics = engine.service._dynamics(state, at, "t")
+        assert dynamics is not None
+        drift = np.column_stack([room.drift_air_k for room in dynamics.rooms.values()])
+        outlook = Outlook.of(weather, state.planned, state.weather_errors, at)
+        said.append((drift, state.waiting.forecasts.get(int(at.timestamp()) // ROW_S), outlook))
+    np.testing.assert_allclose(said[0][0], said[1][0], atol=2e-5)
+    assert said[0][1] == said[1][1] != said[2][1]
+    assert (said[0][0] < said[2][0] - 1e-4).all()
+    ahead = [outlook.ahead(true_house(2), at).outside_c for *_, outlook in said]
+    np.testing.assert_allclose(ahead[0], ahead[1], atol=1e-9)
 
 
 def test_another_house_begins_without_a_record_and_the_same_goes_on(

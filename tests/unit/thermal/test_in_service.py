@@ -224,7 +224,9 @@ def test_the_band_issued_is_that_of_physics_or_the_one_learnt_with_the_correctio
     told = [np.column_stack([r.half_width_k for r in d.rooms.values()]) for d in (physics, both)]
     weather = [  # after three days the rest is stretched
         weather_half_width_k(
-            model, Outlook(e.state.memory.intake.weather, e.state.planned), d.start, e.state.weather_errors
+            model,
+            Outlook.of(e.state.memory.intake.weather, e.state.planned, e.state.weather_errors, d.start),
+            d.start,
         )
         for e, d in zip(engines, (physics, both), strict=True)
     ]
