@@ -79,8 +79,8 @@ class CoupledRun(Generation):
         self.warm = warm
 
     def run(self, rounds: int, corrections: int, certify: bool = True) -> Decomposed:
-        """Generate columns at a frozen reference, choose, from the best plan so far on, correct the reference; keep
-        the best."""
+        """Generate columns at a frozen reference, choose from the best plan so far on, correct the reference;
+        keep the best."""
         duals = relaxed_duals(self.master, self.relaxation)
         start = self.relaxation.duty if self.warm is None else self.warm
         self._freeze(self.joint.simulate(start))
