@@ -76,7 +76,7 @@ class RoomDynamics(Record):
     whatever the relays do. It joins what the filter does not know of the present, the noise until
     then, how wrong parameters and structure have been on days they had not seen (this much is
     stretched by what bands have held in this house), and what the weather forecast's errors do to the
-    room: as large, by lead, and as lasting as forecasts have been wrong here.
+    room: as large, by lead, and as lasting as forecasts have been wrong here, given what is known now.
     """
 
     air_c: Celsius
@@ -119,7 +119,7 @@ class AccuracyScored(Record):
     """What the forecasts of the rooms that came due since the last scores turned out to be worth.
 
     A forecast answers to any heating and is judged at the one that came, with the weather that was
-    forecast. Of every third hour's, issued from ``since`` to ``until``; keys of ``house`` (all rooms
+    expected. Of every third hour's, issued from ``since`` to ``until``; keys of ``house`` (all rooms
     together) and of each room are lead times: ``1h``, ``6h``, ``24h``, ``48h``. What was not measured, or whose
     heating is not known, does not count.
     """
