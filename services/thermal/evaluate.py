@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -94,11 +93,6 @@ def faults(history: History) -> tuple[Finding, ...]:
     return tuple(f for f in screen(history)[1] if f.kind in SENSOR_FAULTS)
 
 
-def as_tested(text: str) -> str:
-    """A finding of `screen` without its word that samples were removed: what is tested stays in."""
-    return re.sub(r"[,;]? removed(?=,|$)", "", re.sub(r"; \d+ samples removed", "", text))
-
-
 @dataclass(frozen=True)
 class Evaluation:
     """`report` is what `--json` prints; `history` is the whole recording, irradiance completed."""
@@ -144,8 +138,8 @@ def run(
     report["findings"] = [
         *notes,
         *more,
-        *(finding.text for finding in found.findings),
-        *(f"while tested, {as_tested(f.text)}" for f in faults(history.rows(split, stop))),
+        *(finding.when_learnt for finding in found.findings),
+        *(f"while tested, {f.text}" for f in faults(history.rows(split, stop))),
     ]
     report["structure"] = {
         room.name: {

@@ -89,7 +89,7 @@ def thermal(
     out.write_text(to_json(found.model) + "\n")
     console = Console()
     console.print(parameter_table(found.model))
-    for text in (*notes, *(finding.text for finding in found.findings)):
+    for text in (*notes, *(finding.when_learnt for finding in found.findings)):
         console.print(f"- {text}")
     console.print(f"model {content_hash(found.model)} written to {out}")
     if plot is not None:

@@ -7,7 +7,6 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from services.optimizer.core.choose import settle
 from services.optimizer.core.columns import RoomPricer, relay_steps
 from services.optimizer.core.generation import (
     FAR_GAP,
@@ -164,8 +163,7 @@ class _Decomposition(Generation):
         return picked, solution
 
     def _settle(self, picked: list[int], solution: Solution) -> tuple[list[int], Solution]:
-        trial, found, solves = settle(self.master, picked, self.price_one)
-        self.done.lp_solves += solves
+        trial, found = self.settled(picked)
         return (trial, found) if found.objective < solution.objective else (picked, solution)
 
     def _misses(self, cost: float, target_gap: float, slack: float) -> bool:

@@ -186,8 +186,7 @@ class Generation:
         if far or self.master.site.group_rows:
             whole = [[pick for pick in start if pick is not None] for start in starts]
             for start in [picked, *(w for w in whole if len(w) == len(self.pricers))]:
-                trial, found, solves = settle(self.master, start, self.price_one)
-                self.done.lp_solves += solves
+                trial, found = self.settled(start)
                 if found.objective < solution.objective:
                     picked, solution = trial, found
         return picked, solution
@@ -200,6 +199,12 @@ class Generation:
         picked, solution, solves = refine(
             self.master, picked, solution, self.price_one, groups
         )
+        self.done.lp_solves += solves
+        return picked, solution
+
+    def settled(self, picked: list[int]) -> tuple[list[int], Solution]:
+        """What the rooms settle on from `picked`, and the LP with that."""
+        picked, solution, solves = settle(self.master, picked, self.price_one)
         self.done.lp_solves += solves
         return picked, solution
 
@@ -243,9 +248,7 @@ class Generation:
             assert self.done.placed is not None
             self.master.whole = self.done.placed.whole
             self.generate(Stabilised(duals), PLACED_ROUNDS, stop)
-            picked, solution, solves = settle(self.master, known, self.price_one)
-            self.done.lp_solves += solves
-            relays = self.read(picked, solution)
+            relays = self.read(*self.settled(known))
             self.master.whole = {}
             if not self.keep_if_cheaper(relays, anew=True) and found is None:
                 break

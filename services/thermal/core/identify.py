@@ -144,7 +144,7 @@ def assemble(
         sample_step_s=task.history.step_s,
         data_hash=data_hash(history),
         parent_hash=parent_hash,
-        notes=tuple(finding.text for finding in findings),
+        notes=tuple(finding.when_learnt for finding in findings),
     )
     return house_model(
         fit,

@@ -71,11 +71,11 @@ def consider(
             history.rows(0, split), prior, candidates=FOR_THE_PLANNER, code_version=code_version,
             parent_hash=content_hash(incumbent),
         )  # fmt: skip
-        candidate, notes = found.model, tuple(finding.text for finding in found.findings)
+        candidate, notes = found.model, tuple(finding.when_learnt for finding in found.findings)
     else:
         recent = max(0, split - LIGHT_DAYS * DAY_S // history.step_s)
         adapted = adapt(history.rows(recent, split), incumbent)
-        candidate, notes = adapted.model, tuple(f.text for f in adapted.findings)
+        candidate, notes = adapted.model, tuple(f.when_learnt for f in adapted.findings)
     theirs = _error(incumbent, learnt, memory.history(incumbent), split_s)
     rows = memory.history(candidate)
     ours, content = _error(candidate, None, rows, split_s), pack(candidate)

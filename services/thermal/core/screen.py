@@ -29,13 +29,20 @@ FEWEST_RISES = 48
 
 @dataclass(frozen=True)
 class Finding:
-    """One fault: `kind` for programs, `room` ('' for the house), rows, a sentence for people."""
+    """One fault: `kind` for programs, `room` ('' for the house), rows, a sentence for people, and whether
+    nothing is learnt from its samples."""
 
     kind: str
     room: str
     first_row: int
     last_row: int
     text: str
+    removed: bool = False
+
+    @property
+    def when_learnt(self) -> str:
+        """The sentence where `screen` decides what is learnt from; `text` is what was seen alone."""
+        return f"{self.text}; removed" if self.removed else self.text
 
 
 def screen(history: History) -> tuple[NDArray[np.bool_], tuple[Finding, ...]]:
@@ -75,8 +82,8 @@ def _room_findings(
         found.append(
             Finding(
                 "impossible", room, int(rows[0]), int(rows[-1]),
-                f"{room}: {rows.size} readings outside {LOWEST_C:.0f}..{HIGHEST_C:.0f} degC "
-                "removed",
+                f"{room}: {rows.size} readings outside {LOWEST_C:.0f}..{HIGHEST_C:.0f} degC",
+                removed=True,
             )
         )
     spikes = _spikes(np.where(usable[:, i], values, np.nan))
@@ -85,14 +92,15 @@ def _room_findings(
         usable[spikes, i] = False
         found.append(
             Finding("spikes", room, int(rows[0]), int(rows[-1]),
-                    f"{room}: {rows.size} isolated spikes removed")
+                    f"{room}: {rows.size} isolated spikes", removed=True)
         )
     for first, last in _constant_runs(values, max(4, STUCK_S // history.step_s)):
         usable[first : last + 1, i] = False
         hours = (last - first + 1) * history.step_s / 3600.0
         found.append(
             Finding("stuck", room, first, last,
-                    f"{room}: sensor stuck at {values[first]:.2f} degC for {hours:.0f} h, removed")
+                    f"{room}: sensor stuck at {values[first]:.2f} degC for {hours:.0f} h",
+                    removed=True)
         )
     gaps = _missing_runs(np.isfinite(values), max(1, LONG_GAP_S // history.step_s))
     if gaps:
@@ -196,7 +204,7 @@ def _swaps(history: History, usable: NDArray[np.bool_]) -> list[Finding]:
                 found.append(
                     Finding("swapped", history.rooms[here], int(bad_rows[0]), int(bad_rows[-1]),
                             f"{history.rooms[here]}: its sensor swapped places with that of "
-                            f"{history.rooms[there]}; {bad_rows.size} samples removed")
+                            f"{history.rooms[there]} for {bad_rows.size} samples", removed=True)
                 )
     return found
 
@@ -245,7 +253,8 @@ def _crossed_heating(history: History, usable: NDArray[np.bool_]) -> list[Findin
             found.append(
                 Finding("swapped", room, firsts[0], min(firsts[-1] + block, steps) - 1,
                         f"{room}: for about {days:.0f} days its sensor follows the heater of "
-                        f"{other} and the other way round; removed, check which sensor is where")
+                        f"{other} and the other way round; check which sensor is where",
+                        removed=True)
             )
     return found
 

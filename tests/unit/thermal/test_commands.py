@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from contracts.thermal_model import HeatShare, content_hash, from_json
 from services.thermal.core.drive import habit
 from services.thermal.evaluate import app as evaluate_app
-from services.thermal.evaluate import as_tested, parse_lead, parse_time, prior_for, run
+from services.thermal.evaluate import parse_lead, parse_time, prior_for, run
 from services.thermal.plots import hour_response_c
 from services.thermal.train import app as train_app
 from tests.unit.thermal.house import simulate, true_house
@@ -115,19 +115,6 @@ def test_a_site_file_may_say_no_more_than_the_place(tmp_path: Path) -> None:
         site.write_text(text)
         with pytest.raises(ValueError, match=says):
             prior_for(history, site)
-
-
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        ("a: 3 isolated spikes removed", "a: 3 isolated spikes"),
-        ("a: sensor stuck at 20.00 degC for 30 h, removed", "a: sensor stuck at 20.00 degC for 30 h"),
-        ("a: swapped places with that of b; 576 samples removed", "a: swapped places with that of b"),
-        ("the other way round; removed, check it", "the other way round, check it"),
-    ],
-)
-def test_findings_of_the_test_say_no_sample_was_removed(text: str, said: str) -> None:
-    assert as_tested(text) == said
 
 
 def test_times_and_leads_are_parsed() -> None:

@@ -82,8 +82,8 @@ FAULTS: dict[str, tuple[Callable[[pd.DataFrame], None], str, tuple[str, ...]]] =
     "a week missing": (a_week_missing, WEEK, ALL),
     "one room missing": (one_room_missing_a_week, WEEK, ALL[1:]),
     "heater never runs": (heater_never_runs, "room0: the heater ran 0.0 %", ALL[2:]),
-    "error codes": (error_codes, "readings outside -10..50 degC removed", ALL),
-    "kelvin": (another_scale, "readings outside -10..50 degC removed", ALL[1:]),
+    "error codes": (error_codes, "readings outside -10..50 degC; removed", ALL),
+    "kelvin": (another_scale, "readings outside -10..50 degC; removed", ALL[1:]),
     "daylight saving": (local_clock, "daylight saving", ALL),
 }
 """By name: the fault, words that name it, the rooms that must stay right."""
