@@ -1,6 +1,5 @@
 import datetime as dt
 import json
-import time
 from dataclasses import replace
 from typing import Any
 
@@ -252,15 +251,3 @@ def test_times_outside_are_refused(site: SiteConfig, winter: Scenario) -> None:
     stranger = replace(winter, sessions=(EvSession("bus", 0, 1, 1.0),))
     with pytest.raises(ValueError, match="'bus' is no car"):
         House(site, stranger, 1, winter.start)
-
-
-def test_a_simulated_minute_is_fast(site: SiteConfig, winter: Scenario) -> None:
-    house = _house(site, winter)
-    house.step(winter.start + MINUTE)
-    best = float("inf")
-    for _ in range(4):
-        begin = time.process_time()
-        for _ in range(360):
-            house.step(house.time + MINUTE)
-        best = min(best, (time.process_time() - begin) / 360)
-    assert best < 0.3e-3
