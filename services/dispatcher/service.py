@@ -15,7 +15,7 @@ from chassis.service import Decision, Service, State, due
 from contracts.envelope import Event
 from contracts.events import command, override
 from contracts.events.clock import Ticked
-from contracts.events.measurement import EvSampled
+from contracts.events.measurement import EvSampled, HouseSampled
 from contracts.events.plan import PlanComputed
 from contracts.events.safety import ModeChanged
 from contracts.planning import Plan
@@ -66,6 +66,8 @@ class DispatcherState(State):
     carry_cycles: dict[str, float] = {}
     carry_wh: dict[str, float] = {}
     plugged: dict[str, bool] = {}
+    soc: float | None = None
+    """The battery's state of charge as it was measured last, 0..1."""
     under_way: dict[str, datetime] = {}
     """Planned end of programmes that must not be interrupted, by load."""
     safety_mode: str = "safe"
@@ -93,6 +95,8 @@ class Dispatcher(Service[DispatcherState]):
             state.sent, state.under_way = {}, {}
         elif isinstance(data, EvSampled):
             state.plugged[data.ev] = bool(data.plugged)
+        elif isinstance(data, HouseSampled):
+            state.soc = data.soc
         elif isinstance(data, override.Requested):
             self._grant(state, event, _as_asked(data))
         elif isinstance(data, override.Detected):
@@ -229,7 +233,7 @@ class Dispatcher(Service[DispatcherState]):
         for load in site.loads:
             result += self._waiting(state, load, plan, step, mark)
         if site.battery is not None and plan.battery_charge_w:
-            result.append(schedule.battery_wish(plan, step, site))
+            result.append(schedule.battery_wish(plan, step, site, state.soc))
         if site.inverter.curtailable and state.sell_eur_per_kwh:
             limit = schedule.export_wish(state.sell_eur_per_kwh[step], site)
             own = int(site.grid.export_limit_w)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from itertools import combinations
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from contracts.catalog import CATALOG, SERVICES, Row
 from contracts.generate import examples
 from contracts.site import SiteConfig
 
+ROOT = Path(__file__).parents[2]
 SITE = "home"
 USERS = sorted({user for row in CATALOG for user in row.by})
 TYPES = [row.type for row in CATALOG]
@@ -88,6 +90,15 @@ class TestEveryRow:
         assert set(row.heard_by) <= set(SERVICES)
         assert len(set(row.heard_by)) == len(row.heard_by)
 
+    def test_is_read_by_whoever_hears_it(self, row: Row) -> None:
+        unread = set(row.heard_by) - BY_THE_CHASSIS.get(row.type, set()) - {
+            service
+            for service in row.heard_by
+            for path in (ROOT / "services" / service).rglob("*.py")
+            if re.search(rf"\b{row.model.__name__}\b", path.read_text())
+        }  # fmt: skip
+        assert unread == set(), f"{row.type} is delivered to services that make nothing of it"
+
     def test_refuses_unknown_fields_and_is_immutable(self, row: Row) -> None:
         assert issubclass(row.model, Record)
         assert row.model.model_config["extra"] == "forbid"
@@ -107,8 +118,20 @@ class TestEveryRow:
             assert match[1] in row.model.model_fields
 
 
+BY_THE_CHASSIS = {"system.config-loaded": set(SERVICES)}
+"""What every service folds before its own code sees it."""
+
 WITHOUT_ENTITY = {"override.cancel-requested"}
 """Its body names the override; the subject alone says the target."""
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_service_s_page_lists_what_it_hears_and_says(service: str) -> None:
+    page = (ROOT / "services" / service / "README.md").read_text()
+    for word, types in (("Hears", catalog.hears(service)), ("Says", catalog.says(service))):
+        listed = ", ".join(f"`{name}`" for name in sorted(types))
+        line = "everything" if types == set(TYPES) else listed
+        assert f"**{word}** {line}.\n" in page
 
 
 def test_periodic_input_of_decisions_has_an_age() -> None:

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contracts.events.command import Proposed, Rejected
+from contracts.events.measurement import HouseSampled
 from contracts.events.override import Requested
 from contracts.events.safety import ModeChanged
 from contracts.site import SiteConfig
@@ -61,6 +62,26 @@ def test_battery_is_left_to_itself_when_it_would_do_the_same(
     site: SiteConfig, charge: float, discharge: float, grid: float, value: int, why: str
 ) -> None:
     assert schedule.battery_wish(plan(charge, discharge, grid), 0, site).value == value, why
+
+
+@pytest.mark.parametrize(
+    ("charge", "discharge", "grid", "soc", "value", "why"),
+    [
+        (4_000, 0, 5_000, 0.90, 0, "what is full takes nothing, and the gate would refuse it"),
+        (4_000, 0, 5_000, 0.89, 4_000, "what is nearly full does"),
+        (0, 0, 1_500, 0.91, 0, "holding is charging a little"),
+        (0, 3_000, -2_000, 0.90, -3_000, "what is full may give"),
+        (0, 3_000, -2_000, 0.10, 0, "what is empty may not"),
+        (0, 3_000, -2_000, 0.11, -3_000, "what is nearly empty may"),
+        (0, 0, 1_500, 0.10, schedule.HOLD_W, "what is empty can be held"),
+    ],
+)
+def test_a_battery_at_its_end_is_asked_for_nothing_more(
+    site: SiteConfig, charge: float, discharge: float, grid: float, soc: float, value: int, why: str
+) -> None:
+    found = schedule.battery_wish(plan(charge, discharge, grid), 0, site, soc)
+    assert found.value == value, why
+    assert value != 0 or f"at {soc:.0%}" in found.reason
 
 
 @given(st.lists(st.floats(0, 11_040), min_size=6, max_size=60))
@@ -281,6 +302,32 @@ def test_what_gives_way_is_proposed_before_what_takes_its_room(site: SiteConfig)
         (46, "relay-kitchen", 0), (46, "load-boiler", 0), (46, "ev-car", 7246),
         (46, "relay-living", 1), (46, "load-wash", 1), (46, "battery", 6_000),
     ]  # fmt: skip
+
+
+def test_a_battery_is_charged_until_it_is_measured_full(site: SiteConfig) -> None:
+    state, dispatcher = laundry(site, wash=[0]), Dispatcher()
+    plan: Any = state.plan
+    plan.battery_charge_w, plan.battery_discharge_w = [4_000] * 40, [0] * 40
+    plan.grid_import_w, plan.grid_export_w = [5_000] * 40, [0] * 40
+    plan.marginal_price_eur_per_kwh = [0.2] * 40
+
+    def asked(minutes: range, soc: float | None) -> dict[int, int]:
+        sample = house_sample(soc)
+        dispatcher.fold(state, make_event("measurement.house.sampled", "house", sample, "gateway"))
+        return {
+            minute: proposed.value
+            for minute, proposed in outbox(dispatcher, state, minutes)
+            if proposed.device == "battery"
+        }
+
+    assert asked(range(5), None) == {1: 4_000}
+    assert asked(range(5, 10), 0.90) == {6: 0}
+    assert asked(range(10, 15), 0.89) == {11: 4_000}
+
+
+def house_sample(soc: float | None) -> HouseSampled:
+    """A sample of the meters of which only the battery's charge matters."""
+    return HouseSampled.model_validate(dict.fromkeys(HouseSampled.model_fields) | {"time": START, "soc": soc})
 
 
 def sunny(site: SiteConfig, *sell: float) -> DispatcherState:

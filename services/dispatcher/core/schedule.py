@@ -63,8 +63,12 @@ def relay_wish(duty: float, carry_cycles: float, cycle_of_slot: int) -> tuple[bo
     return cycle_of_slot < whole, carry_cycles
 
 
-def battery_wish(plan: Plan, step: int, site: SiteConfig) -> Wish:
-    """Battery command of a step: 0 leaves the inverter to its own self-use."""
+def battery_wish(plan: Plan, step: int, site: SiteConfig, soc: float | None = None) -> Wish:
+    """Battery command of a step: 0 leaves the inverter to its own self-use.
+
+    So does a battery whose state of charge `soc` (0..1, None unknown) is where the plan's direction ends:
+    it got there before the plan thought it would.
+    """
     assert site.battery is not None
     planned = plan.battery_charge_w[step] - plan.battery_discharge_w[step]
     grid = plan.grid_import_w[step] - plan.grid_export_w[step]
@@ -77,6 +81,10 @@ def battery_wish(plan: Plan, step: int, site: SiteConfig) -> Wish:
     price = f"energy is worth {plan.marginal_price_eur_per_kwh[step]:.3f} EUR/kWh now"
     if abs(planned - own) <= max(SELF_USE_TOLERANCE_W, SELF_USE_TOLERANCE * abs(own)):
         return Wish("battery", "battery", 0, f"self-use does what the plan wants; {price}")
+    if soc is not None and planned < -SELF_USE_TOLERANCE_W and soc <= site.battery.soc_min:
+        return Wish("battery", "battery", 0, f"the battery is empty at {soc:.0%}")
+    if soc is not None and planned >= -SELF_USE_TOLERANCE_W and soc >= site.battery.soc_max:
+        return Wish("battery", "battery", 0, f"the battery is full at {soc:.0%}")
     if abs(planned) < SELF_USE_TOLERANCE_W:
         return Wish("battery", "battery", HOLD_W, f"keep the charge for dearer hours; {price}")
     verb = "charge" if planned > 0 else "discharge"
