@@ -12,7 +12,7 @@ import yaml
 
 from services.forecast.core.bands import FloatArray, IntArray, step_of
 from services.forecast.core.place import Place, place_from_mapping
-from services.forecast.core.price_seasonal import price_at
+from services.forecast.core.price_hours import price_at
 from services.forecast.core.series import Dataset, Series, WeatherRuns, regular, weather_runs
 from services.forecast.core.solar import sun_path
 

@@ -70,6 +70,7 @@ def test_battery_is_left_to_itself_when_it_would_do_the_same(
         (4_000, 0, 5_000, 0.90, 0, "what is full takes nothing, and the gate would refuse it"),
         (4_000, 0, 5_000, 0.89, 4_000, "what is nearly full does"),
         (0, 0, 1_500, 0.91, 0, "holding is charging a little"),
+        (0, 0, 1_500, 0.8996, 0, "the gate reads thousandths"),
         (0, 3_000, -2_000, 0.90, -3_000, "what is full may give"),
         (0, 3_000, -2_000, 0.10, 0, "what is empty may not"),
         (0, 3_000, -2_000, 0.11, -3_000, "what is nearly empty may"),

@@ -81,10 +81,11 @@ def battery_wish(plan: Plan, step: int, site: SiteConfig, soc: float | None = No
     price = f"energy is worth {plan.marginal_price_eur_per_kwh[step]:.3f} EUR/kWh now"
     if abs(planned - own) <= max(SELF_USE_TOLERANCE_W, SELF_USE_TOLERANCE * abs(own)):
         return Wish("battery", "battery", 0, f"self-use does what the plan wants; {price}")
-    if soc is not None and planned < -SELF_USE_TOLERANCE_W and soc <= site.battery.soc_min:
-        return Wish("battery", "battery", 0, f"the battery is empty at {soc:.0%}")
-    if soc is not None and planned >= -SELF_USE_TOLERANCE_W and soc >= site.battery.soc_max:
-        return Wish("battery", "battery", 0, f"the battery is full at {soc:.0%}")
+    gives, at = planned < -SELF_USE_TOLERANCE_W, None if soc is None else round(soc, 3)  # as the gate reads it
+    if at is not None and gives and at <= site.battery.soc_min:
+        return Wish("battery", "battery", 0, f"the battery is empty at {at:.0%}")
+    if at is not None and not gives and at >= site.battery.soc_max:
+        return Wish("battery", "battery", 0, f"the battery is full at {at:.0%}")
     if abs(planned) < SELF_USE_TOLERANCE_W:
         return Wish("battery", "battery", HOLD_W, f"keep the charge for dearer hours; {price}")
     verb = "charge" if planned > 0 else "discharge"

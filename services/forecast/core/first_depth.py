@@ -21,7 +21,7 @@ from services.forecast.core.weather import Weather
 
 PRICE_DAYS = 28
 METHODS = {
-    "pv": "pvlib physics", "load": "seasonal by kind of day", "price": "published, then last week",
+    "pv": "pvlib physics", "load": "seasonal by kind of day", "price": "published, then like days",
 }  # fmt: skip
 DISAGREEMENT_FULL = 0.3
 """Share of clear sky by which two runs must differ for the widest band."""
@@ -84,9 +84,6 @@ def _price(place: Place) -> Predict:
     def predict(data: Dataset, issue_s: int, target_s: IntArray) -> Bands:
         end = data.series.end_s
         known = data.series.between(end - PRICE_DAYS * DAY_S, end)
-        return seasonal_price(
-            target_s, known.times_s, known.values, step_s=known.step_s, time_zone=place.time_zone,
-            country=place.country, subdivision=place.subdivision,
-        )  # fmt: skip
+        return seasonal_price(known, issue_s, target_s, place)
 
     return predict

@@ -29,7 +29,7 @@ from services.forecast.core.place import Place
 from services.forecast.core.scenarios import correlation_hours
 from services.forecast.core.series import Dataset, Series
 
-CODE_VERSION = 4
+CODE_VERSION = 5
 SETTLED_DAYS_ENOUGH = 28
 FEWEST_DAYS = 3
 
@@ -78,6 +78,7 @@ class Predictor(ABC):
         self.pending: list[_Pending] = []
         self.bias = 1.0
         self.correlation_h: float | None = None
+        self.days_taught = 0.0
         self.issues_per_day = 1
 
     # what a subclass must say -----------------------------------------------------------------
@@ -251,6 +252,11 @@ class Predictor(ABC):
     def prior(self) -> Prior | None:
         """What the weights are drawn towards while there is little history; None: nothing."""
         return None
+
+    def leaning(self, member: str, alone_days: float) -> Prior:
+        """Half of the weight to a member that needs no fitting after so many days of history, and soon none."""
+        doubt = alone_days**2
+        return Prior(self.member_names().index(member), doubt / (doubt + self.days_taught**2))
 
     def base_names(self) -> list[str]:
         """Names of the members that need no fitting, in the order of `Features.base`."""

@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
-from services.forecast.core.bands import Bands, FloatArray, IntArray, make_bands
+from services.forecast.core.bands import Bands, FloatArray, IntArray
 from services.forecast.core.calendar import DAY_S, calendar
+from services.forecast.core.ensemble import Prior
 from services.forecast.core.features import Features, ModelMetadata
 from services.forecast.core.lags import Lags, make_lags, row_mean, window_mean
 from services.forecast.core.learners import BoostedQuantiles, LinearQuantiles
 from services.forecast.core.predictor import Predictor
-from services.forecast.core.price_seasonal import price_at
+from services.forecast.core.price_hours import HOUR_S, hourly, through_hours
+from services.forecast.core.price_seasonal import DEPTH_DAYS, like_days
 from services.forecast.core.series import Dataset, Series
 
-HOUR_S = 3600
-DEPTH_DAYS = 28
-SHAPE_DAYS = 42
 LEAST_SPREAD = 8.0
 LAST_HOURS = range(1, 25)
 """Hours before the issue whose prices every hour ahead sees."""
+LIKE_DAYS_ALONE = 40.0
+"""Days of history at which trees and lines are believed as much as the like days."""
 BEND = 1.5
 """The linear member sees asinh of this times the price: a straight line inside, spikes do not lead."""
 
@@ -55,6 +57,22 @@ class PricePredictor(Predictor):
 
     def linear(self) -> LinearQuantiles | None:
         return LinearQuantiles(ridge=50.0, bend=BEND)
+
+    def base_names(self) -> list[str]:
+        return ["like-days"]
+
+    def prior(self) -> Prior | None:
+        return self.leaning("like-days", LIKE_DAYS_ALONE)
+
+    def prepare(self, data: Dataset) -> None:
+        known = int((~np.isnan(data.series.values)).sum())
+        self.days_taught = known * data.series.step_s / DAY_S
+
+    def constants(self) -> dict[str, Any]:
+        return {"days_taught": self.days_taught}
+
+    def restore(self, constants: dict[str, Any]) -> None:
+        self.days_taught = float(constants["days_taught"])
 
     def features(self, data: Dataset, issue_s: IntArray, target_s: IntArray) -> Features:
         lags = make_lags(data, issue_s, target_s, self.place, DEPTH_DAYS)
@@ -140,12 +158,13 @@ class PricePredictor(Predictor):
             ]
         )  # fmt: skip
         names = [*scaled, *plain]
+        like = (like_days(lags) - centre[:, None]) / spread[:, None]
         n = len(target_s)
         group = np.minimum(lags.first_lag - 1, 1)
         return Features(
             names, np.column_stack([*scaled.values(), *plain.values()]), linear, spread,
             slot=lags.local_s % DAY_S // HOUR_S + 24 * group, group=group,
-            base=np.empty((n, 0, 4)), dark=np.zeros(n, dtype=np.bool_), widen=np.ones(n),
+            base=like[:, None, :], dark=np.zeros(n, dtype=np.bool_), widen=np.ones(n),
             flags=("price-extrapolated",), centre=centre,
         )  # fmt: skip
 
@@ -193,90 +212,15 @@ class PricePredictor(Predictor):
         self, data: Dataset, issue_s: int, target_s: IntArray, *, remember: bool = False,
         published_until_s: int | None = None,
     ) -> Bands:  # fmt: skip
-        """As `Predictor.predict`; steps of any length up to an hour, published steps exact.
+        """As `Predictor.predict`; published steps exact.
 
         `published_until_s` is the end of what the market had published at the issue, by default the issue
         itself; `data` is cut there.
         """
         data = data.before(issue_s if published_until_s is None else published_until_s)
-        step_s = data.series.step_s
-        hours_all = hourly(data.series)
-        hours = np.unique(target_s // HOUR_S * HOUR_S)
-        origin = max(issue_s // HOUR_S * HOUR_S, hours_all.end_s)
-        ahead = hours[hours >= origin]
-        if len(ahead):
-            coarse = super().predict(
-                replace(data, series=hours_all), origin, ahead, remember=remember
-            )
-            index = np.clip(np.searchsorted(ahead, target_s // HOUR_S * HOUR_S), 0, len(ahead) - 1)
-            values = np.stack(
-                [a[index] for a in (coarse.p10, coarse.p50, coarse.p90, coarse.expected)], axis=1
-            )
-        else:
-            values = np.full((len(target_s), 4), np.nan)
-        if step_s < HOUR_S and len(ahead):
-            apart, scatter = within_hour(data.series, ahead, coarse.p50, target_s)
-            values += apart[:, None]
-            low = np.hypot(values[:, 1] - values[:, 0], scatter)
-            high = np.hypot(values[:, 2] - values[:, 1], scatter)
-            values[:, 0], values[:, 2] = values[:, 1] - low, values[:, 1] + high
-        exact = price_at(target_s, step_s, *_known(data.series))
-        values = np.where(np.isnan(exact)[:, None], values, exact[:, None])
-        flags = ("price-extrapolated",) if bool(np.isnan(exact).any()) else ()
-        return make_bands(values[:, 0], values[:, 1], values[:, 2], flags, values[:, 3])
+        learnt = super().predict
 
+        def of_hours(hours: Series, origin_s: int, ahead_s: IntArray) -> Bands:
+            return learnt(replace(data, series=hours), origin_s, ahead_s, remember=remember)
 
-def _known(series: Series) -> tuple[IntArray, FloatArray]:
-    known = ~np.isnan(series.values)
-    return series.times_s[known], series.values[known]
-
-
-def hourly(series: Series) -> Series:
-    """Hourly means; an hour with less than half of its steps known is NaN, an unfinished last hour is cut."""
-    if series.step_s >= HOUR_S:
-        return series
-    parts = HOUR_S // series.step_s
-    skip = int((-series.start_s % HOUR_S) // series.step_s)
-    values = series.values[skip:]
-    values = values[: len(values) // parts * parts].reshape(-1, parts)
-    known = (~np.isnan(values)).sum(axis=1)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        mean = np.where(
-            known * 2 >= parts, np.nansum(values, axis=1) / np.maximum(known, 1), np.nan
-        )
-    return Series(series.start_s + skip * series.step_s, HOUR_S, mean)
-
-
-def within_hour(
-    series: Series, hours_s: IntArray, price: FloatArray, target_s: IntArray
-) -> tuple[FloatArray, float]:
-    """How far each step (n,) lies from its hour in EUR/MWh, and the half-width that holds 80 % of what is left.
-
-    Steps follow the way from the hour before to the hour after: a least-squares line of the last 42 days on
-    slope and bend of the hours' prices, a line for each part of the hour. `price` (h,): the forecast of the
-    hours beginning at `hours_s`, which follow what `series` knows.
-    """
-    recent = series.between(series.end_s - SHAPE_DAYS * DAY_S, series.end_s)
-    hours = hourly(recent)
-    parts = HOUR_S // series.step_s
-    steps = recent.at(hours.times_s[:, None] + np.arange(parts) * series.step_s)
-    deviation = steps - hours.values[:, None]
-    known = ~np.isnan(hours.values)
-    times, values = hours.times_s[known], hours.values[known]
-    # An hour of equal steps is one of a market that traded hours then.
-    rows = ~np.isnan(deviation).any(axis=1) & (np.ptp(steps, axis=1) > 0)
-    if not rows.any():
-        return np.zeros(len(target_s)), 0.0
-    way = _way(times, values, hours.times_s[rows])
-    lines = np.linalg.lstsq(way, deviation[rows])[0]
-    scatter = float(np.quantile(np.abs(deviation[rows] - way @ lines), 0.8))
-    times, values = np.append(times, hours_s), np.append(values, price)
-    ahead = _way(times, values, target_s // HOUR_S * HOUR_S)
-    part = target_s % HOUR_S // series.step_s
-    return np.asarray(np.einsum("nk,kn->n", ahead, lines[:, part])), scatter
-
-
-def _way(times_s: IntArray, price: FloatArray, at_s: IntArray) -> FloatArray:
-    """Columns (n, 3) of hours: one, the step from the hour before to the hour after, and the bend between."""
-    before, own, after = (np.interp(at_s + shift, times_s, price) for shift in (-HOUR_S, 0, HOUR_S))
-    return np.column_stack([np.ones(len(at_s)), after - before, after - 2.0 * own + before])
+        return through_hours(data.series, issue_s, target_s, of_hours)

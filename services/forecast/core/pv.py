@@ -81,7 +81,6 @@ class PvPredictor(Metered):
         self.shift_s = 0
         self.fitted_from_rows = 0
         self.has_others = self.has_physics = self.only_others = False
-        self.days_taught = 0.0
         self._sun_kept: tuple[tuple[int, int, int], SunPath | None] | None = None
 
     def believed(self, series: Series) -> Series:
@@ -354,8 +353,7 @@ class PvPredictor(Metered):
     def prior(self) -> Prior | None:
         if not self.has_physics:
             return None
-        doubt = PHYSICS_ALONE_DAYS**2
-        return Prior(self.member_names().index("physics"), doubt / (doubt + self.days_taught**2))
+        return self.leaning("physics", PHYSICS_ALONE_DAYS)
 
     def sample_weight(
         self, data: Dataset, target_s: IntArray, y: FloatArray

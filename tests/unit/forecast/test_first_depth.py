@@ -1,4 +1,4 @@
-"""The baselines: physics for PV, calendar for load, published prices and last week's shape."""
+"""The baselines: physics for PV, calendar for load; what is published is exact."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from services.forecast.core.calendar import calendar, local_seconds, utc_from_local
 from services.forecast.core.load_seasonal import seasonal_load, weighted_quantiles
-from services.forecast.core.price_seasonal import price_at, seasonal_price
+from services.forecast.core.price_hours import price_at
 from services.forecast.core.pv_physics import PvArray, pv_physics
 from services.forecast.core.solar import Location, sun_path
 from services.forecast.core.weather import Weather
@@ -206,31 +206,7 @@ class TestSeasonalLoad:
         np.testing.assert_allclose(ours, theirs, rtol=1e-9)
 
 
-class TestSeasonalPrice:
-    def weekly(self, times: np.ndarray) -> np.ndarray:
-        local = calendar(times, "Europe/Prague")
-        return 50.0 + 10.0 * local.weekday + 2.0 * (local.second_of_day // 3600)
-
-    def test_published_is_exact_and_last_week_beyond(self) -> None:
-        now = epoch(2025, 3, 3)
-        past = grid(now - 60 * 86400, 60 * 24 + 24, 3600)
-        price = self.weekly(past)
-        times = grid(now, 192)
-        bands = seasonal_price(times, past, price, time_zone="Europe/Prague", country="")
-        np.testing.assert_array_equal(bands.p10[:96], np.repeat(price[-24:], 4))
-        np.testing.assert_array_equal(bands.p90[:96], np.repeat(price[-24:], 4))
-        np.testing.assert_allclose(bands.p50[96:], self.weekly(times[96:]))
-        assert bands.flags == ("price-extrapolated",)
-
-    def test_wall_clock_holds_over_the_change_of_time(self) -> None:
-        now = epoch(2025, 3, 31)
-        past = grid(now - 60 * 86400, 60 * 24, 3600)
-        times = grid(now, 48, 3600)
-        bands = seasonal_price(
-            times, past, self.weekly(past), step_s=3600, time_zone="Europe/Prague"
-        )
-        np.testing.assert_allclose(bands.p50, self.weekly(times))
-
+class TestPublishedPrice:
     def test_market_that_changes_from_hours_to_quarters(self) -> None:
         start = epoch(2025, 9, 30)
         times = np.concatenate([grid(start, 24, 3600), grid(start + 86400, 96)])
@@ -240,23 +216,3 @@ class TestSeasonalPrice:
         np.testing.assert_array_equal(quarter[96:], values[24:])
         hourly = price_at(grid(start, 48, 3600), 3600, times, values)
         np.testing.assert_allclose(hourly[24:], values[24:].reshape(24, 4).mean(axis=1))
-
-    def test_nothing_known_is_missing_not_zero(self) -> None:
-        bands = seasonal_price(grid(0, 4), np.empty(0, dtype=np.int64), np.empty(0))
-        assert np.isnan(bands.p50).all()
-        assert "price-missing" in bands.flags
-
-    def test_negative_prices_pass(self) -> None:
-        now = epoch(2025, 3, 3)
-        past = grid(now - 40 * 86400, 40 * 24, 3600)
-        bands = seasonal_price(grid(now, 96), past, np.full(len(past), -20.0))
-        np.testing.assert_allclose(bands.p50, -20.0)
-
-    def test_holiday_takes_last_sunday(self) -> None:
-        now = epoch(2025, 4, 30, 22)  # 1 May, Thursday, holiday
-        past = grid(now - 40 * 86400, 40 * 24, 3600)
-        bands = seasonal_price(
-            grid(now, 24, 3600), past, self.weekly(past), step_s=3600,
-            time_zone="Europe/Prague", country="CZ",
-        )  # fmt: skip
-        assert bands.p50[0] == 50.0 + 60.0

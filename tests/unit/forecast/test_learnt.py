@@ -14,7 +14,8 @@ from services.forecast.core.ensemble import Memory, combine
 from services.forecast.core.learners import BoostedQuantiles
 from services.forecast.core.load import LoadPredictor, special_days
 from services.forecast.core.place import place_from_mapping
-from services.forecast.core.price import PricePredictor, hourly
+from services.forecast.core.price import PricePredictor
+from services.forecast.core.price_hours import hourly
 from services.forecast.core.pv import PvPredictor
 from services.forecast.core.pv_physics import PvArray, pv_power
 from services.forecast.core.pv_site import estimate_location, estimate_plane, unusual_days

@@ -7,7 +7,8 @@ import numpy as np
 from services.forecast.core.calendar import DAY_S
 from services.forecast.core.learners import LinearQuantiles
 from services.forecast.core.place import Place
-from services.forecast.core.price import PricePredictor, within_hour
+from services.forecast.core.price import PricePredictor
+from services.forecast.core.price_hours import within_hour
 from services.forecast.core.series import Dataset, Series
 
 MARKET = Place(time_zone="Europe/Prague", country="CZ")
