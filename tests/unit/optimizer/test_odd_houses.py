@@ -1,0 +1,111 @@
+"""Grids, rooms and prices that no usual house has, each of which once led to a bad plan or to none."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from contracts.planning import (
+    Grid,
+    NeighbourGain,
+    ObjectiveWeights,
+    PlanningProblem,
+    Room,
+    RoomDynamics,
+)
+from services.optimizer.core.checker import check_plan
+from services.optimizer.core.coupled import neighbour_linear
+from services.optimizer.core.coupled_run import heat_prices
+from services.optimizer.core.house import compile_house
+from services.optimizer.core.lp_rung import solve_relaxation
+from services.optimizer.core.planner import plan
+from tests.unit.optimizer.small_houses import START, small_house
+
+
+def _house(steps: int, buy: float, sell: float, **more) -> PlanningProblem:
+    grid = more.pop("grid", {})
+    given = {"step_s": (900,) * steps, "base_load_w": (300.0,) * steps, "pv_w": (0.0,) * steps}
+    return PlanningProblem(
+        start=START,
+        grid=Grid(
+            buy_price_eur_per_kwh=(buy,) * steps, sell_price_eur_per_kwh=(sell,) * steps, **grid
+        ),
+        **{**given, **more},
+    )
+
+
+def _room(name: str, steps: int, decay: float, start_c: float, **more) -> Room:
+    dynamics = RoomDynamics(
+        decay_air=(decay,) * steps, heat_air_k=(1.0,) * steps, drift_air_k=(10.0 * (1 - decay),) * steps,
+        neighbours=more.pop("neighbours", ()),
+    )  # fmt: skip
+    return Room(
+        name=name, heater_w=1000.0, dynamics=more.pop("dynamics", dynamics), initial_air_c=start_c,
+        **{"low_c": (20.0,) * steps, "high_c": (21.0,) * steps, **more},
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("decay", [0.0, 1e-12, 0.05, 0.3])
+@pytest.mark.parametrize("two_node", [False, True])
+def test_rooms_that_forget_over_a_minimum_run_where_it_began(decay, two_node):
+    steps = 60
+    more = {}
+    if two_node:
+        more = {
+            "initial_mass_c": 19.0,
+            "dynamics": RoomDynamics(
+                decay_air=(decay,) * steps, mass_to_air=((1 - decay) * 0.9,) * steps,
+                air_to_mass=(0.1,) * steps, decay_mass=(0.9,) * steps, heat_air_k=(4.0,) * steps,
+                heat_mass_k=(1.0,) * steps, drift_air_k=(0.0,) * steps, drift_mass_k=(-0.1,) * steps,
+            ),
+        }  # fmt: skip
+    room = _room("hut", steps, decay, 19.0, min_on_s=86_400, min_off_s=7_200, **more)
+    problem = _house(steps, 0.3, 0.1, rooms=(room,))
+    made = plan(problem)
+    assert made.steps_down == ()
+    assert check_plan(problem, made).faults == []
+    assert made.bound_eur > -np.inf
+
+
+@pytest.mark.parametrize("seed", [10, 31, 33, 38])
+def test_where_all_rooms_have_duties_they_are_as_cheap_as_they_can_be(seed):
+    house = small_house(seed, rooms=3, coupled=True, step_s=(3600,) * 24)
+    # no whole choices: what is left is linear
+    problem = house.model_copy(update={"evs": (), "deferrable_loads": ()})
+    made = plan(problem)
+    assert check_plan(problem, made).faults == []
+    assert made.expected_cost_eur - made.bound_eur < 1e-4 * abs(made.expected_cost_eur)
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("coupled", [False, True])
+@pytest.mark.parametrize("step_s", [(900, 900, 3600, 900, 900, 1800, 7200, 900), (3600, 900, 900, 3600)])
+def test_relays_that_come_behind_duties_are_whole(seed, coupled, step_s):
+    problem = small_house(seed, rooms=3, coupled=coupled, minimum_s=1800, step_s=step_s)
+    made = plan(problem)
+    assert made.steps_down == ()
+    assert check_plan(problem, made).faults == []
+
+
+def test_what_is_fed_in_beyond_the_limit_counts_as_not_used():
+    problem = _house(
+        8, 0.3, 0.1, pv_w=(5000.0,) * 8, pv_curtailable=False, grid={"export_limit_w": 1000.0},
+        weights=ObjectiveWeights(self_consumption_eur_per_kwh=30.0),
+        rooms=(_room("a", 8, 0.9, 20.5),),
+    )
+    made = plan(problem)
+    assert check_plan(problem, made).faults == []
+    # heating too much costs less than feeding in
+    assert made.rooms[0].relay == (1.0,) * 8
+    assert made.gap_fraction < 1e-3
+
+
+def test_warming_a_neighbour_that_is_too_warm_costs():
+    steps = 24
+    gain = NeighbourGain(room="a", gain_air=(0.2,) * steps)
+    hall = _room("a", steps, 0.9, 21.0, low_c=(5.0,) * steps, penalty_high_eur_per_k_h=0.0)
+    nursery = _room("b", steps, 0.75, 26.0, neighbours=(gain,), penalty_high_eur_per_k_h=5.0)
+    house = compile_house(_house(steps, 0.1, -0.2, rooms=(hall, nursery)))
+    prices = heat_prices(house, solve_relaxation(house))
+    assert prices.air[1].min() < 0.0
+    assert neighbour_linear(house, prices, steps)[0].max() > 0.0
