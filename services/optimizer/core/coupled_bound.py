@@ -184,6 +184,7 @@ def room_bound(
         nodes[:, -1] = np.maximum(nodes[:, -1], z_high + NODE_MARGIN_K)
     else:
         nodes = np.tile(np.array([-1.0, 1.0]), (steps + 1, 1))
+    width_k = cells.width_k(width_k, nodes.shape[1])
     count = int(np.ceil((cells.high - cells.low) / width_k))
     values = slow.lower_pass(
         cells.low, width_k, count, cells.reach_low, cells.reach_high, nodes,

@@ -129,9 +129,11 @@ class _Decomposition(Generation):
     def _begin(self, rounds: int) -> Stabilised:
         """Columns from the relaxation's prices on, coarse ones first."""
         prices = Stabilised(self._first_duals())
-        self.generate(prices, rounds, COARSE_STOP)
-        # coarse values are no match for fine ones: only the prices go on
-        self.effort, prices = FINE * self.wider, Stabilised(prices.duals)
+        met = self.generate(prices, rounds, COARSE_STOP)
+        # coarse values are no match for fine ones: only the prices go on, and where the rounds are used up the
+        # best of them, as nobody will ask what the next ones are worth
+        self.effort = FINE * self.wider
+        prices = Stabilised(prices.duals if met else prices.best_duals)
         stop = min(FINE_STOP * self.wider, LATE_STOP)
         if not self.generate(prices, min(rounds, PATIENCE) - self.done.rounds, stop):
             self.generate(prices, rounds - self.done.rounds, LATE_STOP)

@@ -15,6 +15,7 @@ from services.optimizer.core.costs import over_scenarios
 from services.optimizer.core.decisions import Decisions, read_decisions
 from services.optimizer.core.house import House
 from services.optimizer.core.linear_model import (
+    QUICK_BRANCHING,
     QUICK_SCIP,
     STRONG_PIVOTS,
     LinearModel,
@@ -170,9 +171,10 @@ def _solve_site(
             return read(guess, "glop")
     except SolverFailed:
         pass  # the guess was no solution; the search finds one
+    quick = QUICK_SCIP if len(house.scenarios) == 1 else QUICK_SCIP + QUICK_BRANCHING
     try:
         found = model.solve(
-            "scip", fixed=fixed, gap=SITE_GAP, nodes=nodes, parameters=QUICK_SCIP, start=start
+            "scip", fixed=fixed, gap=SITE_GAP, nodes=nodes, parameters=quick, start=start
         )
         return read(found, "scip")
     except SolverFailed:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import datetime as dt
+
 import numpy as np
 import pytest
 
 from contracts.planning import (
+    Battery,
+    EvSession,
     Grid,
     NeighbourGain,
     ObjectiveWeights,
@@ -13,12 +17,17 @@ from contracts.planning import (
     Room,
     RoomDynamics,
 )
+from services.optimizer.core import decomposition
+from services.optimizer.core.cells.room import MOST_VALUES, CellRoom
 from services.optimizer.core.checker import check_plan
+from services.optimizer.core.columns import relay_rules
 from services.optimizer.core.coupled import neighbour_linear
 from services.optimizer.core.coupled_run import heat_prices
 from services.optimizer.core.house import compile_house
-from services.optimizer.core.lp_rung import solve_relaxation
+from services.optimizer.core.lp_rung import _solve_site, solve_relaxation
 from services.optimizer.core.planner import plan
+from services.optimizer.core.pricing import TwoNodeRoomPricing, price_room_two_node
+from services.optimizer.core.pricing.two_node_price import MOST_FIRST_NODES
 from tests.unit.optimizer.small_houses import START, small_house
 
 
@@ -109,3 +118,73 @@ def test_warming_a_neighbour_that_is_too_warm_costs():
     prices = heat_prices(house, solve_relaxation(house))
     assert prices.air[1].min() < 0.0
     assert neighbour_linear(house, prices, steps)[0].max() > 0.0
+
+
+def test_a_car_that_stops_charging_before_it_may_begin_pays_for_that_switch():
+    car = EvSession(
+        name="car", arrival=START + dt.timedelta(hours=1), departure=START + dt.timedelta(hours=2),
+        target_kwh=2.0, max_kwh=2.0, min_power_w=1380.0, max_power_w=3680.0, initial_on=True,
+        switch_cost_eur=0.5, fixed_power_w=(None,) * 5 + (2000.0,) + (None,) * 6,
+    )  # fmt: skip
+    problem = _house(12, 0.2, 0.1, evs=(car,))
+    made = plan(problem)
+    assert check_plan(problem, made).faults == []
+    assert made.gap_fraction < 1e-3
+
+
+def test_a_battery_does_not_count_on_burning_what_cannot_be_fed_in_later():
+    sun = (2000.0,) * 8 + (12_000.0,) * 8
+    battery = Battery(
+        capacity_wh=10_000.0, initial_soc_fraction=0.9, charge_limit_w=8000.0, discharge_limit_w=8000.0
+    )
+    problem = _house(
+        16, 0.3, 0.1, pv_w=sun, pv_curtailable=False, grid={"export_limit_w": 1700.0}, battery=battery
+    )
+    made = plan(problem)
+    assert check_plan(problem, made).faults == []
+    chosen = _solve_site(compile_house(problem), np.zeros((0, 16)), {}).chosen
+    assert chosen.objective == pytest.approx(made.expected_cost_eur, rel=1e-6)
+
+
+@pytest.mark.parametrize("seed", [3, 5])
+@pytest.mark.parametrize("rounds", [1, 2, 3])
+def test_when_the_rounds_are_used_up_the_best_prices_count(seed, rounds):
+    problem = small_house(seed, rooms=3, steps=24)
+    heard: list[float] = []
+
+    class Listening(decomposition.Stabilised):
+        def heard(self, value: float) -> None:
+            super().heard(value)
+            heard.append(value)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(decomposition, "Stabilised", Listening)
+        made = decomposition.decompose(compile_house(problem), rounds, 0.0)
+    best = max(heard) + problem.grid.fixed_fee_eur
+    assert made.bound_eur > best - 0.03 * abs(best)
+
+
+def test_cells_and_planes_of_the_oddest_rooms_fit_into_memory():
+    steps = 168
+    dynamics = RoomDynamics(
+        decay_air=(0.9,) * steps, mass_to_air=(0.09,) * steps, air_to_mass=(0.02,) * steps,
+        decay_mass=(0.97,) * steps, heat_air_k=(20.0,) * steps, heat_mass_k=(3.0,) * steps,
+        drift_air_k=(0.0,) * steps, drift_mass_k=(0.0,) * steps,
+    )  # fmt: skip
+    room = _room(
+        "hall", steps, 0.9, -60.0, dynamics=dynamics, initial_mass_c=-60.0, min_on_s=86_400, min_off_s=86_400
+    )
+    problem = _house(steps, 0.3, 0.1, rooms=(room,), duty_from_step_s=86_400)
+    arrays = compile_house(problem).rooms[0]
+    reach = np.full(steps + 1, -60.0), np.full(steps + 1, 300.0)
+    cells = CellRoom(arrays, steps, *reach)
+    modes = 2 + int(cells.locks.sum())
+    width = cells.width_k(0.04, 27)
+    assert (cells.high - cells.low) / width * (steps + 1) * modes * 27 <= 1.01 * MOST_VALUES
+    pricing = TwoNodeRoomPricing(
+        transition=arrays.transition, gain_on_k=arrays.heat_k, drift_k=arrays.drift_k,
+        start_temperature_c=arrays.start_c, penalty_low_eur_per_k=arrays.penalty_low_eur_per_k,
+        penalty_high_eur_per_k=arrays.penalty_high_eur_per_k, **relay_rules(arrays, steps),
+    )  # fmt: skip
+    found = price_room_two_node(pricing, np.full(steps, 0.1), max_nodes=1)
+    assert found.work_nodes < 3 * MOST_FIRST_NODES

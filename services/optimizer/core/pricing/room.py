@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 FloatArray: TypeAlias = NDArray[np.float64]
 IntArray: TypeAlias = NDArray[np.int64]
 
-MOST_HALVINGS = 28
+MOST_HALVINGS = 36
 """A minimum run that keeps less than one part in two to this power of a temperature difference leads out of
 any grid: nodes would lie closer together than their numbers can count."""
 
