@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from services.optimizer.core.columns import RoomPricer, relay_steps
 from services.optimizer.core.generation import (
     FAR_GAP,
+    WIDE_GAP,
     Decomposed,
     Generation,
     Stabilised,
@@ -48,10 +49,6 @@ FAR_OFF = 0.1
 PLACING_SHARE = 0.5
 """Share of the wanted gap kept back for the site's integers, which are placed after the choice. Where they cost
 more, the rooms choose again beside them."""
-
-WIDE_GAP = 1e-2
-"""Share of the cost above the bound from which the bound is sought with whole choices of the site, and a plan
-among all schedules at once."""
 
 
 def decompose(

@@ -20,6 +20,7 @@ from services.optimizer.core.lp_rung import (
     Placed,
     Relaxation,
     place,
+    search_relays,
     solve_relaxation,
 )
 from services.optimizer.core.master import Master, Prices
@@ -47,6 +48,12 @@ VARIED, VARY_SHARE = 4, 0.3
 steps may cost: 1 sought too far away for houses whose gap is the bound's."""
 POLISHES = 3
 """How often whole choices are searched for among all schedules at once."""
+
+WIDE_GAP = 1e-2
+"""Share of the cost above the bound from which whole choices of site and relays are sought together."""
+
+FEW_RELAYS = 400
+"""Relays in all steps and futures among which a search in the whole model is worth its second or two."""
 
 WORTH_FRACTION = 1e-4
 """A plan that gains less than this share of the cost is no reason to go on."""
@@ -276,6 +283,10 @@ class Generation:
         """Search, and longer, for the whole choices of cars and loads beside the relays of the plan."""
         placed = self.done.placed
         assert placed is not None
+        relays = self.steps * len(self.house.rooms) * len(self.house.scenarios)
+        missing = placed.objective_eur - self.done.bound_eur
+        if self.mixed or (relays <= FEW_RELAYS and missing > WIDE_GAP * abs(placed.objective_eur)):
+            self.done.placed = placed = search_relays(self.house, placed)
         if not placed.settled:
             self.done.lp_solves += 1
             last = place(

@@ -181,6 +181,30 @@ def _solve_site(
         return read(model.solve("highs", fixed=fixed, gap=SITE_GAP, nodes=nodes), "highs")
 
 
+def search_relays(house: House, placed: Placed) -> Placed:
+    """The best of a plan and what SCIP finds in the whole model from there on; relays that were rounded behind
+    duties know nothing of limits and prices."""
+    model = LinearModel()
+    site = build_site(model, house)
+    rooms = build_rooms(model, house, site, binary=True)
+    start = dict(placed.whole)
+    relays = placed.decisions.relays.copy()
+    for room, columns in zip(house.rooms, rooms, strict=True):
+        kept = ~room.duty_step
+        start |= dict(zip(columns.relay[kept].tolist(), relays[room.index, kept].tolist(), strict=True))
+    try:
+        found = model.solve(
+            "scip", gap=SITE_GAP, nodes=SITE_NODES, parameters=QUICK_SCIP + QUICK_BRANCHING, start=start
+        )
+    except SolverFailed:
+        return placed
+    for room, columns in zip(house.rooms, rooms, strict=True):
+        relay = np.clip(found.values[columns.relay], 0.0, 1.0)
+        relays[room.index] = np.where(room.duty_step, relay, np.round(relay))
+    better = place(house, relays, start=placed.whole, duties=True)
+    return better if better.objective_eur < placed.objective_eur else placed
+
+
 def _rounded(house: House, site: SiteRows, values: Floats) -> dict[int, float]:
     """The relaxation's choices made whole: where power flows, the way is open; loads where most."""
     whole: dict[int, float] = {}
@@ -245,6 +269,8 @@ def lp_plan(
             best = relays, placed
     assert best is not None
     placed = best[1]
+    if duties.any() and not duties.all():
+        placed = search_relays(house, placed)
     return make_plan(
         house,
         placed.decisions,

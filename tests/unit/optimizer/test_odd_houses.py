@@ -24,10 +24,14 @@ from services.optimizer.core.columns import relay_rules
 from services.optimizer.core.coupled import neighbour_linear
 from services.optimizer.core.coupled_run import heat_prices
 from services.optimizer.core.house import compile_house
+from services.optimizer.core.linear_model import LinearModel
 from services.optimizer.core.lp_rung import _solve_site, solve_relaxation
 from services.optimizer.core.planner import plan
 from services.optimizer.core.pricing import TwoNodeRoomPricing, price_room_two_node
 from services.optimizer.core.pricing.two_node_price import MOST_FIRST_NODES
+from services.optimizer.core.room_rows import build_rooms
+from services.optimizer.core.site_rows import build_site
+from tests.unit.optimizer.broken_houses import broken_house
 from tests.unit.optimizer.small_houses import START, small_house
 
 
@@ -188,3 +192,24 @@ def test_cells_and_planes_of_the_oddest_rooms_fit_into_memory():
     )  # fmt: skip
     found = price_room_two_node(pricing, np.full(steps, 0.1), max_nodes=1)
     assert found.work_nodes < 3 * MOST_FIRST_NODES
+
+
+@pytest.mark.parametrize(("seed", "breaks"), [(2, ["heat source off"]), (5, ["no phase"]), (9, ["peak"])])
+def test_small_houses_with_wide_gaps_are_as_good_as_the_whole_model(seed, breaks):
+    problem = broken_house(seed, 3, "coarse first", breaks, False, False)
+    made = plan(problem)
+    assert check_plan(problem, made).faults == []
+    house, model = compile_house(problem), LinearModel()
+    build_rooms(model, house, build_site(model, house), binary=True)
+    best = model.solve("scip", gap=1e-6, nodes=5000).objective + problem.grid.fixed_fee_eur
+    assert made.expected_cost_eur <= best + 2e-3 * abs(best)
+
+
+def test_no_free_switch_is_made_whose_minimum_time_an_order_cuts_in_the_whole_model_either():
+    room = _room(
+        "a", 8, 0.9, 23.0, min_off_s=7200, initial_on=True, fixed_relay=(None,) * 4 + (1,) + (None,) * 3
+    )
+    house, model = compile_house(_house(8, 0.3, 0.1, rooms=(room,))), LinearModel()
+    (columns,) = build_rooms(model, house, build_site(model, house), binary=True)
+    found = model.solve("scip").values[columns.relay]
+    assert np.round(found[:5]).tolist() == [1.0] * 5

@@ -63,6 +63,7 @@ def test_candidates_keep_the_cars_of_the_best_plan_and_the_last_search_is_the_lo
         return placed
 
     monkeypatch.setattr(generation, "place", place)
+    monkeypatch.setattr(generation, "FEW_RELAYS", 0)
     house = compile_house(with_grid(two_cars(seed), peak_price_eur_per_kw=6.0))
     made = decomposition.decompose(house, 24, 1e-3).placed
     assert asked[0] == (0, 1)
