@@ -52,7 +52,7 @@ POLISHES = 3
 WIDE_GAP = 1e-2
 """Share of the cost above the bound from which whole choices of site and relays are sought together."""
 
-FEW_RELAYS = 400
+FEW_RELAYS = 300
 """Relays in all steps and futures among which a search in the whole model is worth its second or two."""
 
 WORTH_FRACTION = 1e-4
