@@ -378,6 +378,15 @@ class SiteConfig(Record):
         return sha256(self.model_dump_json().encode()).hexdigest()
 
 
+FIXES = {
+    "finite_number": "; fill the gap first",
+    "float_type": "; fill the gap or take off the quotes",
+    "int_type": "; round it or take off the quotes",
+    "timezone_aware": "; write for example 2026-01-15T11:00:00Z",
+}
+"""What is to be done, where pydantic says only what is wrong."""
+
+
 def explain(error: ValidationError, whole: str = "site file") -> str:
     """Say every problem of a configuration in a line of its own: field, problem, what was given.
 
@@ -392,6 +401,8 @@ def explain(error: ValidationError, whole: str = "site file") -> str:
             message = "is missing; add it"
         elif item["type"] == "extra_forbidden":
             message = "is not a known field; check the spelling or remove it"
+        elif item["type"] in FIXES:
+            message += FIXES[item["type"]]
         given = item.get("input")
         shown = f" (given: {_short(given)})" if isinstance(given, int | float | str) else ""
         where = item["loc"]

@@ -5,14 +5,16 @@ from __future__ import annotations
 import itertools
 from typing import Self
 
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
 from contracts.planning.series import (
+    CapacityWh,
+    DeviceW,
     Efficiency,
-    Finite,
     Fraction,
     Frozen,
     NonNegative,
+    OrderW,
     PowerW,
     PriceEurPerKwh,
     require_whole,
@@ -38,12 +40,12 @@ class Battery(Frozen):
     `terminal_value_eur_per_kwh` is credited for each kWh in the cells at the end, net of the start.
     """
 
-    capacity_wh: float = Field(strict=True, gt=0.0, le=1e9, allow_inf_nan=False)
+    capacity_wh: CapacityWh
     initial_soc_fraction: Fraction
     min_soc_fraction: Fraction = 0.1
     max_soc_fraction: Fraction = 0.9
-    charge_limit_w: PowerW
-    discharge_limit_w: PowerW
+    charge_limit_w: DeviceW
+    discharge_limit_w: DeviceW
     charge_efficiency: Efficiency = 0.95
     discharge_efficiency: Efficiency = 0.95
     standby_w: PowerW = 0.0
@@ -54,7 +56,7 @@ class Battery(Frozen):
     terminal_value_eur_per_kwh: PriceEurPerKwh = 0.0
     phase_shares: tuple[Fraction, Fraction, Fraction] = (1 / 3, 1 / 3, 1 / 3)
     allow_grid_charging: bool = True
-    fixed_power_w: tuple[Finite | None, ...] = ()
+    fixed_power_w: tuple[OrderW | None, ...] = ()
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:

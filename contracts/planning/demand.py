@@ -7,6 +7,8 @@ from typing import Self
 from pydantic import Field, model_validator
 
 from contracts.planning.series import (
+    CarKwh,
+    DeviceW,
     Efficiency,
     Fraction,
     Frozen,
@@ -32,10 +34,10 @@ class EvSession(Frozen):
     name: Name
     arrival: UtcTime
     departure: UtcTime
-    target_kwh: NonNegative
-    max_kwh: NonNegative
-    min_power_w: PowerW
-    max_power_w: PowerW
+    target_kwh: CarKwh
+    max_kwh: CarKwh
+    min_power_w: DeviceW
+    max_power_w: DeviceW
     efficiency: Efficiency = 0.92
     unmet_penalty_eur_per_kwh: NonNegative = 1.0
     extra_value_eur_per_kwh: PriceEurPerKwh = 0.0
@@ -48,11 +50,11 @@ class EvSession(Frozen):
     @model_validator(mode="after")
     def _ordered(self) -> Self:
         if self.departure <= self.arrival:
-            raise ValueError(f"ev {self.name}: departure must be after arrival")
+            raise ValueError(f"ev {self.name}: departure must be after arrival; swap or mend them")
         if self.max_kwh < self.target_kwh:
-            raise ValueError(f"ev {self.name}: max_kwh must be at least target_kwh")
+            raise ValueError(f"ev {self.name}: max_kwh must be at least target_kwh; raise it")
         if self.min_power_w > self.max_power_w:
-            raise ValueError(f"ev {self.name}: min_power_w must not exceed max_power_w")
+            raise ValueError(f"ev {self.name}: min_power_w must not exceed max_power_w; swap them")
         require_whole(f"ev {self.name}", self.phase_shares)
         return self
 
@@ -83,7 +85,7 @@ class DeferrableLoad(Frozen):
     @model_validator(mode="after")
     def _ordered(self) -> Self:
         if self.deadline <= self.earliest:
-            raise ValueError(f"load {self.name}: deadline must be after earliest")
+            raise ValueError(f"load {self.name}: deadline must be after earliest; swap or mend them")
         if self.interruptible and self.segments[0].power_w == 0.0:
             raise ValueError(f"load {self.name}: segments[0].power_w must be above 0 W")
         require_whole(f"load {self.name}", self.phase_shares)

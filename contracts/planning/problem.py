@@ -17,7 +17,7 @@ from contracts.planning.battery import Battery
 from contracts.planning.demand import DeferrableLoad, EvSession
 from contracts.planning.rooms import HeatingGroup, Room, check_room
 from contracts.planning.series import (
-    Finite,
+    DeviceW,
     Fraction,
     Frozen,
     Name,
@@ -47,13 +47,13 @@ class Grid(Frozen):
 
     buy_price_eur_per_kwh: PriceSeries
     sell_price_eur_per_kwh: PriceSeries
-    import_limit_w: PowerW = 1e6
+    import_limit_w: DeviceW = 1e6
     export_limit_w: PowerW = 1e6
     phase_import_limit_w: PowerW | None = None
     export_min_price_eur_per_kwh: PriceEurPerKwh | None = None
     peak_price_eur_per_kw: NonNegative = 0.0
     peak_so_far_w: PowerW = 0.0
-    fixed_fee_eur: Finite = 0.0
+    fixed_fee_eur: float = Field(default=0.0, strict=True, ge=-1e6, le=1e6)
     limit_penalty_eur_per_kwh: float = Field(default=20.0, strict=True, gt=0, le=1e6)
 
 

@@ -9,10 +9,11 @@ from pydantic import Field
 from contracts.planning.series import (
     Celsius,
     CelsiusSeries,
+    DeviceW,
     FiniteSeries,
     Fraction,
     Frozen,
-    HeaterW,
+    KelvinSeries,
     Name,
     NonNegative,
     PowerW,
@@ -44,13 +45,13 @@ class RoomDynamics(Frozen):
     """
 
     decay_air: FiniteSeries
-    heat_air_k: FiniteSeries
-    drift_air_k: FiniteSeries
+    heat_air_k: KelvinSeries
+    drift_air_k: KelvinSeries
     mass_to_air: FiniteSeries = ()
     air_to_mass: FiniteSeries = ()
     decay_mass: FiniteSeries = ()
-    heat_mass_k: FiniteSeries = ()
-    drift_mass_k: FiniteSeries = ()
+    heat_mass_k: KelvinSeries = ()
+    drift_mass_k: KelvinSeries = ()
     neighbours: tuple[NeighbourGain, ...] = ()
 
     @property
@@ -71,7 +72,7 @@ class Room(Frozen):
     """
 
     name: Name
-    heater_w: HeaterW
+    heater_w: DeviceW
     dynamics: RoomDynamics
     initial_air_c: Celsius
     initial_mass_c: Celsius | None = None
@@ -165,8 +166,16 @@ def check_room(room: Room, steps: int, rooms: set[str], groups: set[str]) -> Non
             require_length(label, "gain_mass", neighbour.gain_mass, steps)
             if dynamics.nodes == 1:
                 raise ValueError(f"{label}.gain_mass is given but the room has no mass node")
-        if min(neighbour.gain_air + neighbour.gain_mass) < 0:
-            raise ValueError(f"{label}: gains must not be negative")
+        gains = neighbour.gain_air + neighbour.gain_mass
+        if min(gains) < 0 or max(gains) > 1:
+            raise ValueError(f"{label}: gains must lie in 0..1; give shares, not percent")
+    felt = [sum(each) for each in zip(*(n.gain_air for n in dynamics.neighbours), strict=True)]
+    kept = [a + b for a, b in zip(dynamics.decay_air, felt, strict=bool(felt))]
+    if max(kept, default=0.0) > MOST_KEPT:
+        raise ValueError(
+            f"{owner}.dynamics: decay_air and the neighbours' gain_air add to {max(kept):.3g}, a room that "
+            "warms itself up; decay_air must contain the loss towards the neighbours"
+        )
     if room.heating_group is not None and room.heating_group not in groups:
         raise ValueError(
             f"{owner}.heating_group {room.heating_group!r} is not in heating_groups"

@@ -50,10 +50,34 @@ def _plausible_power(value: float) -> float:
     return value
 
 
-def _plausible_heater(value: float) -> float:
+def _in_watts(value: float) -> float:
     if 0.0 < value < 10.0:
         raise ValueError("must be watts; multiply by 1000 if it is kilowatts")
-    return _plausible_power(value)
+    return value
+
+
+def _in_watt_hours(value: float) -> float:
+    if value < 100.0:
+        raise ValueError("must be watt-hours; multiply by 1000 if it is kilowatt-hours")
+    return value
+
+
+def _plausible_kelvin(value: float) -> float:
+    if not -1e4 <= value <= 1e4:
+        raise ValueError("must be kelvin a step, -10000..10000; divide heat by the room's capacity first")
+    return value
+
+
+def _plausible_order(value: float) -> float:
+    if not -1e7 <= value <= 1e7:
+        raise ValueError("must be watts, -1e7..1e7")
+    return value
+
+
+def _plausible_car(value: float) -> float:
+    if value > 2000.0:
+        raise ValueError("must be kilowatt-hours, 0..2000; divide by 1000 if it is watt-hours")
+    return value
 
 
 UtcTime = Annotated[
@@ -67,11 +91,17 @@ Efficiency = Annotated[float, Field(strict=True, allow_inf_nan=False, gt=0.0, le
 Celsius = Annotated[Finite, AfterValidator(_plausible_temperature)]
 PriceEurPerKwh = Annotated[Finite, AfterValidator(_plausible_price)]
 PowerW = Annotated[Finite, AfterValidator(_plausible_power)]
-HeaterW = Annotated[Finite, AfterValidator(_plausible_heater)]
+DeviceW = Annotated[PowerW, AfterValidator(_in_watts)]
+OrderW = Annotated[Finite, AfterValidator(_plausible_order)]
+CapacityWh = Annotated[
+    float, Field(strict=True, gt=0.0, le=1e9, allow_inf_nan=False), AfterValidator(_in_watt_hours)
+]
+CarKwh = Annotated[NonNegative, AfterValidator(_plausible_car)]
 StepSeconds = Annotated[int, Field(strict=True, ge=60, le=6 * 3600)]
 Name = Annotated[str, Field(min_length=1, max_length=80)]
 
 FiniteSeries = tuple[Finite, ...]
+KelvinSeries = tuple[Annotated[Finite, AfterValidator(_plausible_kelvin)], ...]
 CelsiusSeries = tuple[Celsius, ...]
 PriceSeries = tuple[PriceEurPerKwh, ...]
 PowerSeries = tuple[PowerW, ...]

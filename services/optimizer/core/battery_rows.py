@@ -109,15 +109,19 @@ def _battery_direction(
     spill = scenario.pv_kw - scenario.base_kw > min(grid.export_limit_w / 1000.0, 1e9)
     blocked = np.zeros(house.steps, dtype=np.bool_)
     if grid.export_min_price_eur_per_kwh is not None:
-        blocked = (scenario.sell < grid.export_min_price_eur_per_kwh) & (
-            scenario.pv_kw > scenario.base_kw
-        )
+        blocked = scenario.sell < grid.export_min_price_eur_per_kwh
+        spill = spill | (blocked & (scenario.pv_kw > scenario.base_kw))
     cannot_spill = not house.problem.pv_curtailable
-    risky = (scenario.buy < 0) | (cannot_spill & ((scenario.sell < 0) | spill | blocked))
+    risky = (scenario.buy < 0) | (cannot_spill & ((scenario.sell < 0) | spill))
     if house.problem.weights.self_consumption_eur_per_kwh > 0:
         risky = risky | (scenario.pv_kw > scenario.base_kw)
     battery = house.problem.battery
     assert battery is not None
+    if risky.any():
+        # so could burning make room beforehand, where not all can be fed in
+        export_limit = np.where(blocked, 0.0, grid.export_limit_w / 1000.0)
+        confined = scenario.pv_kw - scenario.base_kw + highest[1] > export_limit
+        risky = risky | (confined & (np.arange(house.steps) < np.flatnonzero(risky)[-1]))
     if battery.fixed_power_w:
         # a full or empty battery could seem to obey by burning energy
         risky = risky | np.array([value is not None for value in battery.fixed_power_w])

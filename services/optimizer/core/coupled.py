@@ -109,6 +109,7 @@ class CoupledPricer:
         on_cost = on_cost_eur + self.churn
         mass_price = np.ascontiguousarray(self.prices.mass[room.index, : steps + 1])
         air_price = np.ascontiguousarray(self.prices.air[room.index, :steps])
+        width_k = cells.width_k(width_k)
         count = int(np.ceil((cells.high - cells.low) / width_k))
         values = np.empty((steps + 1, 2 + int(cells.locks.sum()), count))
         comfort = (

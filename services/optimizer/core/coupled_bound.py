@@ -23,6 +23,7 @@ from services.optimizer.core.pricing import (
     RoomPriced,
     Scratch,
     TwoNodeRoomPricing,
+    grids_follow,
     price_room_two_node,
     split_modes,
 )
@@ -113,7 +114,7 @@ def surroundings(
     near[:, 0] = 0.0
     low, high = np.maximum(low, reference - near), np.minimum(high, reference + near)
     share = np.array([AIR_SHARE[r.nodes] for r in house.rooms])
-    air_limit = share * prices.air[:, :steps].mean(axis=1)
+    air_limit = share * np.maximum(prices.air[:, :steps].mean(axis=1), 0.0)
     # where warmth is unwanted its price has the other sign, and what goes beyond the range is just not dearer
     slow_limit = SLOW_SHARE * np.maximum(-prices.mass[:, : steps + 1].mean(axis=1), 0.0)
     paid = np.zeros((len(house.rooms), steps))
@@ -183,6 +184,7 @@ def room_bound(
         nodes[:, -1] = np.maximum(nodes[:, -1], z_high + NODE_MARGIN_K)
     else:
         nodes = np.tile(np.array([-1.0, 1.0]), (steps + 1, 1))
+    width_k = cells.width_k(width_k, nodes.shape[1])
     count = int(np.ceil((cells.high - cells.low) / width_k))
     values = slow.lower_pass(
         cells.low, width_k, count, cells.reach_low, cells.reach_high, nodes,
@@ -262,7 +264,7 @@ def lone_bound(
     prices: HeatPrices, guess: Column, scratch: Scratch,
 ) -> float | None:
     """As `room_bound`, for a two-node room that no neighbour warms and whose matrices have common
-    modes; None for any other room.
+    modes that grids can follow; None for any other room.
 
     Such a room needs no free input, and its bound comes from the far tighter planes of
     pricing/two_node.py.
@@ -271,9 +273,13 @@ def lone_bound(
     if room.neighbour_gain or room.nodes == 1:
         return None
     try:
-        split_modes(room.transition[:steps])
+        modes = split_modes(room.transition[:steps])
     except ValueError:
         return None
+    rules = relay_rules(room, steps)
+    for mode in modes.decay.T:
+        if not grids_follow(mode, rules["min_off_steps"], rules["min_on_steps"]):
+            return None
     on_cost = on_cost_eur + pricer.churn
     kelvin = float(np.median(on_cost / np.maximum(room.heat_k[:steps, 0], 1e-9)))
     slopes, targets, worth = pricer.ends(end_slope)
@@ -291,7 +297,7 @@ def lone_bound(
             end_weights=np.eye(2),
             end_target_c=targets,
             end_value_eur_per_k=worth,
-            **relay_rules(room, steps),
+            **rules,
         )
         return price_room_two_node(
             problem, on_cost, gap_fraction=GAP_FRACTION, guess=guess.relay, scratch=scratch

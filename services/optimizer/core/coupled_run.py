@@ -45,7 +45,7 @@ def heat_prices(house: House, relaxation: Relaxation) -> HeatPrices:
     air = np.zeros((len(house.rooms), house.steps))
     end = np.zeros(len(house.rooms))
     for room, columns in zip(house.rooms, relaxation.rooms, strict=True):
-        air[room.index] = np.maximum(-relaxation.solution.duals[columns.dynamics[0]], 0.0)
+        air[room.index] = -relaxation.solution.duals[columns.dynamics[0]]
         if room.nodes == 2:
             dual = float(relaxation.solution.duals[columns.dynamics[1][-1]])
             end[room.index] = min(0.0, max(dual, -float(room.terminal_value_eur_per_k[1])))

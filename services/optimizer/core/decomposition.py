@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from services.optimizer.core.columns import RoomPricer, relay_steps
 from services.optimizer.core.generation import (
     FAR_GAP,
+    WIDE_GAP,
     Decomposed,
     Generation,
     Stabilised,
@@ -48,10 +49,6 @@ FAR_OFF = 0.1
 PLACING_SHARE = 0.5
 """Share of the wanted gap kept back for the site's integers, which are placed after the choice. Where they cost
 more, the rooms choose again beside them."""
-
-WIDE_GAP = 1e-2
-"""Share of the cost above the bound from which the bound is sought with whole choices of the site, and a plan
-among all schedules at once."""
 
 
 def decompose(
@@ -129,9 +126,11 @@ class _Decomposition(Generation):
     def _begin(self, rounds: int) -> Stabilised:
         """Columns from the relaxation's prices on, coarse ones first."""
         prices = Stabilised(self._first_duals())
-        self.generate(prices, rounds, COARSE_STOP)
-        # coarse values are no match for fine ones: only the prices go on
-        self.effort, prices = FINE * self.wider, Stabilised(prices.duals)
+        met = self.generate(prices, rounds, COARSE_STOP)
+        # coarse values are no match for fine ones: only the prices go on, and where the rounds are used up the
+        # best of them, as nobody will ask what the next ones are worth
+        self.effort = FINE * self.wider
+        prices = Stabilised(prices.duals if met else prices.best_duals)
         stop = min(FINE_STOP * self.wider, LATE_STOP)
         if not self.generate(prices, min(rounds, PATIENCE) - self.done.rounds, stop):
             self.generate(prices, rounds - self.done.rounds, LATE_STOP)

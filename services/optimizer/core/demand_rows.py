@@ -41,23 +41,27 @@ def ev_columns(model: LinearModel, house: House, ev: EvArrays) -> EvColumns:
     model.put(total[0], power, step_h * session.efficiency)
     model.put(total[0], missing[0], 1.0)
     model.put(total[0], extra[0], -1.0)
-    if session.switch_cost_eur > 0 and free.size:
+    if session.switch_cost_eur > 0:
         _ev_switch_rows(model, ev, on, free, steps)
     return EvColumns(power, on, int(missing[0]), int(extra[0]))
 
 
 def _ev_switch_rows(model: LinearModel, ev: EvArrays, on: Ints, free: Ints, steps: int) -> None:
     """Count changes of the charging state between neighbouring steps."""
-    state = np.full(steps, -1, dtype=np.int64)
-    state[free] = on
+    choice = np.full(steps, -1, dtype=np.int64)
+    choice[free] = on
+    # where there is no choice, an order charges or nothing does
+    known = np.where(choice < 0, np.nan_to_num(ev.fixed_kw) > 0, 0).astype(np.float64)
     first = 1.0 if ev.session.initial_on else 0.0
     for step in range(steps):
-        now, before = state[step], state[step - 1] if step else -1
+        now, before = choice[step], choice[step - 1] if step else -1
+        rise = known[step] - (known[step - 1] if step else first)
         if now < 0 and before < 0:
+            if rise:
+                model.variables(1, 1.0, 1.0, ev.session.switch_cost_eur)
             continue
         change = model.variables(1, 0.0, 1.0, ev.session.switch_cost_eur)[0]
-        offset = first if step == 0 else 0.0
-        rows = model.add_rows(2, np.array([-offset, offset]), np.inf)
+        rows = model.add_rows(2, np.array([rise, -rise]), np.inf)
         model.put(rows, change, 1.0)
         if now >= 0:
             model.put(rows, now, np.array([-1.0, 1.0]))

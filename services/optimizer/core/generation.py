@@ -20,10 +20,12 @@ from services.optimizer.core.lp_rung import (
     Placed,
     Relaxation,
     place,
+    search_relays,
     solve_relaxation,
 )
 from services.optimizer.core.master import Master, Prices
 from services.optimizer.core.rounding import round_relays
+from services.optimizer.core.trajectories import simulate
 from services.optimizer.core.whole_choices import solve_whole
 
 Floats = NDArray[np.float64]
@@ -46,6 +48,12 @@ VARIED, VARY_SHARE = 4, 0.3
 steps may cost: 1 sought too far away for houses whose gap is the bound's."""
 POLISHES = 3
 """How often whole choices are searched for among all schedules at once."""
+
+WIDE_GAP = 1e-2
+"""Share of the cost above the bound from which whole choices of site and relays are sought together."""
+
+FEW_RELAYS = 300
+"""Relays in all steps and futures among which a search in the whole model is worth its second or two."""
 
 WORTH_FRACTION = 1e-4
 """A plan that gains less than this share of the cost is no reason to go on."""
@@ -114,6 +122,8 @@ class Generation:
         """Cost of the master's fractions of schedules, EUR, when it was asked last."""
         self.quick = len(house.scenarios) == 1
         """Whether whole choices of the site are quickly searched for; with five futures a search took 7 s."""
+        self.mixed = bool(house.rooms) and not house.rooms[0].duty_step[self.steps :].all()
+        """Whether relays come behind duties. Then these are chosen anew beside them."""
         self.done = Decomposed()
 
     @cached_property
@@ -154,14 +164,14 @@ class Generation:
         best = self.done.placed
         self.done.lp_solves += 1
         if best is None:
-            self.done.placed = place(self.house, relays)
+            self.done.placed = place(self.house, relays, duties=self.mixed)
             return True
         if anew or best.solver == "glop":
-            placed = place(self.house, relays, start=best.whole)
+            placed = place(self.house, relays, start=best.whole, duties=self.mixed)
         else:
             shared = self.master.site.first_scenario_column
             kept = {column: value for column, value in best.whole.items() if column < shared}
-            placed = place(self.house, relays, kept)
+            placed = place(self.house, relays, kept, duties=self.mixed)
             placed = replace(
                 placed, placing_eur=best.placing_eur, solver=best.solver, settled=False
             )
@@ -273,10 +283,15 @@ class Generation:
         """Search, and longer, for the whole choices of cars and loads beside the relays of the plan."""
         placed = self.done.placed
         assert placed is not None
+        relays = self.steps * len(self.house.rooms) * len(self.house.scenarios)
+        missing = placed.objective_eur - self.done.bound_eur
+        if self.mixed or (relays <= FEW_RELAYS and missing > WIDE_GAP * abs(placed.objective_eur)):
+            self.done.placed = placed = search_relays(self.house, placed)
         if not placed.settled:
             self.done.lp_solves += 1
             last = place(
-                self.house, placed.decisions.relays, nodes=LAST_NODES, start=placed.whole
+                self.house, placed.decisions.relays, nodes=LAST_NODES, start=placed.whole,
+                duties=self.mixed,
             )
             if last.objective_eur < placed.objective_eur:
                 self.done.placed = last
@@ -331,9 +346,13 @@ class Generation:
         return relays
 
     def put_duties(self, relays: Floats, solution: Solution) -> None:
-        """Write a solution's duties behind the relay steps."""
+        """Write a solution's duties behind the relay steps. Relays that come behind duties, fractions to the
+        master, follow the temperatures that these would give."""
         for room, tail in enumerate(self.master.tail):
             relays[room, self.steps :] = np.clip(solution.values[tail.relay], 0.0, 1.0)
+        if self.mixed:
+            air = np.array([track[:, 0] for track in simulate(self.house, relays)])
+            relays[:] = round_relays(self.house, air, begun=relays[:, : self.steps])
 
     def relays(self, picked: list[int]) -> Floats:
         """Relays (rooms, steps) of one schedule a room, off behind the relay steps."""

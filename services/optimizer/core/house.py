@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contracts.planning import EvSession, Plan, PlanningProblem, Room
+from services.optimizer.core.pricing import grids_follow
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -108,8 +109,12 @@ class House:
 
     @cached_property
     def coupled(self) -> bool:
-        """True when any room feels a neighbour or has a mass node."""
-        return any(room.neighbour_gain or room.nodes == 2 for room in self.rooms)
+        """True when any room feels a neighbour, has a mass node or is too quick for grids."""
+        return any(
+            room.neighbour_gain or room.nodes == 2
+            or not grids_follow(room.transition[:, 0, 0], room.min_off_steps, room.min_on_steps)
+            for room in self.rooms
+        )
 
 
 def compile_house(problem: PlanningProblem) -> House:

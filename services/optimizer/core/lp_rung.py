@@ -15,6 +15,7 @@ from services.optimizer.core.costs import over_scenarios
 from services.optimizer.core.decisions import Decisions, read_decisions
 from services.optimizer.core.house import House
 from services.optimizer.core.linear_model import (
+    QUICK_BRANCHING,
     QUICK_SCIP,
     STRONG_PIVOTS,
     LinearModel,
@@ -90,28 +91,32 @@ class Placed:
 
 
 class _Site(NamedTuple):
-    """The site's model for given relays: rows, the solution with whole choices, its relaxation."""
+    """The site's model for given relays: rows, the solution with whole choices, its relaxation; the relays
+    (rooms, steps), duties as chosen."""
 
     rows: SiteRows
     chosen: Solution
     relaxed: Solution
     solver: str
     integers: NDArray[np.int64]
+    relays: Floats
 
 
 def place(
     house: House, relays: Floats, fixed: Mapping[int, float] | None = None, nodes: int = SITE_NODES,
-    start: Mapping[int, float] | None = None,
+    start: Mapping[int, float] | None = None, duties: bool = False,
 ) -> Placed:
     """Best battery, cars, loads and grid for fixed relays; the LP duals price the steps.
+
+    With `duties` those of the rooms are chosen, too, instead of kept.
 
     `fixed` columns of the site keep their values; `nodes` bounds the search for whole ones, which
     begins at those of `start`.
     With scenarios the objective is the mix of expectation and tail; the decisions returned are
     those of the nominal future with cars, loads and the battery's here-and-now steps kept.
     """
-    site, solution, relaxed, solver, integers = _solve_site(
-        house, relays, dict(fixed or {}), nodes, start
+    site, solution, relaxed, solver, integers, relays = _solve_site(
+        house, relays, dict(fixed or {}), nodes, start, duties
     )
     shared = [
         read_decisions(house, site, number, solution.values, relays)
@@ -130,33 +135,74 @@ def place(
 
 def _solve_site(
     house: House, relays: Floats, fixed: dict[int, float], nodes: int = SITE_NODES,
-    start: Mapping[int, float] | None = None,
+    start: Mapping[int, float] | None = None, duties: bool = False,
 ) -> _Site:
     model = LinearModel()
     site = build_site(model, house)
-    one = model.variables(1, 1.0, 1.0)
-    for room in house.rooms:
-        for rows, coefficient in site.heat_entries(house, room.index):
-            model.put(rows, one[0], coefficient * room.power_kw * relays[room.index])
-    relaxed = model.solve("glop", fixed=fixed)
+    rooms: list[RoomColumns] = []
+    if duties:
+        rooms = build_rooms(model, house, site)
+        for room, columns in zip(house.rooms, rooms, strict=True):
+            kept = ~room.duty_step
+            fixed |= dict(zip(columns.relay[kept].tolist(), relays[room.index, kept].tolist(), strict=True))
+    else:
+        one = model.variables(1, 1.0, 1.0)
+        for room in house.rooms:
+            for rows, coefficient in site.heat_entries(house, room.index):
+                model.put(rows, one[0], coefficient * room.power_kw * relays[room.index])
+    parameters = STAIRCASE_GLOP if duties else ""
+    relaxed = model.solve("glop", fixed=fixed, parameters=parameters)
     integers = np.flatnonzero(model.vectors()[5])
+
+    def read(chosen: Solution, solver: str) -> _Site:
+        found = relays.copy()
+        for room, columns in zip(house.rooms, rooms, strict=False):
+            duty = np.clip(chosen.values[columns.relay], 0.0, 1.0)
+            found[room.index, room.duty_step] = duty[room.duty_step]
+        return _Site(site, chosen, relaxed, solver, integers, found)
+
     fraction = np.abs(relaxed.values[integers] - np.round(relaxed.values[integers]))
     if fraction.size == 0 or fraction.max() < 1e-7:
-        return _Site(site, relaxed, relaxed, "glop", integers)
+        return read(relaxed, "glop")
     try:
-        guess = model.solve("glop", fixed={**_rounded(house, site, relaxed.values), **fixed})
+        whole = {**_rounded(house, site, relaxed.values), **fixed}
+        guess = model.solve("glop", fixed=whole, parameters=parameters)
         if guess.objective - relaxed.objective <= SITE_GAP * max(1.0, abs(relaxed.objective)):
-            return _Site(site, guess, relaxed, "glop", integers)
+            return read(guess, "glop")
     except SolverFailed:
         pass  # the guess was no solution; the search finds one
+    quick = QUICK_SCIP if len(house.scenarios) == 1 else QUICK_SCIP + QUICK_BRANCHING
     try:
         found = model.solve(
-            "scip", fixed=fixed, gap=SITE_GAP, nodes=nodes, parameters=QUICK_SCIP, start=start
+            "scip", fixed=fixed, gap=SITE_GAP, nodes=nodes, parameters=quick, start=start
         )
-        return _Site(site, found, relaxed, "scip", integers)
+        return read(found, "scip")
     except SolverFailed:
-        found = model.solve("highs", fixed=fixed, gap=SITE_GAP, nodes=nodes)
-        return _Site(site, found, relaxed, "highs", integers)
+        return read(model.solve("highs", fixed=fixed, gap=SITE_GAP, nodes=nodes), "highs")
+
+
+def search_relays(house: House, placed: Placed) -> Placed:
+    """The best of a plan and what SCIP finds in the whole model from there on; relays that were rounded behind
+    duties know nothing of limits and prices."""
+    model = LinearModel()
+    site = build_site(model, house)
+    rooms = build_rooms(model, house, site, binary=True)
+    start = dict(placed.whole)
+    relays = placed.decisions.relays.copy()
+    for room, columns in zip(house.rooms, rooms, strict=True):
+        kept = ~room.duty_step
+        start |= dict(zip(columns.relay[kept].tolist(), relays[room.index, kept].tolist(), strict=True))
+    try:
+        found = model.solve(
+            "scip", gap=SITE_GAP, nodes=SITE_NODES, parameters=QUICK_SCIP + QUICK_BRANCHING, start=start
+        )
+    except SolverFailed:
+        return placed
+    for room, columns in zip(house.rooms, rooms, strict=True):
+        relay = np.clip(found.values[columns.relay], 0.0, 1.0)
+        relays[room.index] = np.where(room.duty_step, relay, np.round(relay))
+    better = place(house, relays, start=placed.whole, duties=True)
+    return better if better.objective_eur < placed.objective_eur else placed
 
 
 def _rounded(house: House, site: SiteRows, values: Floats) -> dict[int, float]:
@@ -215,13 +261,16 @@ def lp_plan(
     """Relax, round with a few biases, keep the cheapest; the relaxation gives a (weak) bound."""
     relaxation = relaxation or solve_relaxation(house)
     best: tuple[Floats, Placed] | None = None
-    for bias in BIASES if house.rooms else (0.5,):
+    duties = house.rooms[0].duty_step if house.rooms else np.zeros(1, dtype=np.bool_)
+    for bias in BIASES if house.rooms and not duties.all() else (0.5,):
         relays = round_relays(house, relaxation.air_c, bias)
-        placed = place(house, relays)
+        placed = place(house, relays, nodes=LAST_NODES, duties=bool(duties.any()))
         if best is None or placed.objective_eur < best[1].objective_eur - 1e-12:
             best = relays, placed
     assert best is not None
     placed = best[1]
+    if duties.any() and not duties.all():
+        placed = search_relays(house, placed)
     return make_plan(
         house,
         placed.decisions,

@@ -195,13 +195,14 @@ def _minimum_time_rows(
     for step in range(steps):
         if not counted[step]:
             continue
+        # an order needs no minimum time, but no free switch is made whose minimum time an order cuts
         for later in range(step, min(steps, step + int(room.min_on_steps[step]))):
-            if not fixed[later] and relay_steps[later]:
+            if relay_steps[later] and not (fixed[later] and fixed[step]):
                 row = model.add_rows(1, 0.0, np.inf)
                 model.put(row, own.relay[later], 1.0)
                 model.put(row, switch_on[step], -1.0)
         for later in range(step, min(steps, step + int(room.min_off_steps[step]))):
-            if not fixed[later] and relay_steps[later]:
+            if relay_steps[later] and not (fixed[later] and fixed[step]):
                 row = model.add_rows(1, -np.inf, 1.0)
                 model.put(row, own.relay[later], 1.0)
                 model.put(row, switch_off[step], 1.0)

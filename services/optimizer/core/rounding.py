@@ -11,13 +11,15 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 
-def round_relays(house: House, target_air_c: Floats, bias: float = 0.5) -> Floats:
+def round_relays(
+    house: House, target_air_c: Floats, bias: float = 0.5, begun: Floats | None = None
+) -> Floats:
     """Relays (rooms, steps) whose simulated air stays near `target_air_c` (rooms, steps + 1).
 
     A relay is on when the air would otherwise end the step more than `1 - bias` of one full
     step's heat below its target; larger `bias` is warmer. Overrides, remaining minimum times,
     minimum on and off times and heating-group capacities are kept. Duty steps get the duty that
-    reaches the target.
+    reaches the target. The relays `begun` (rooms, first steps) are taken as they are.
     """
     rooms, steps = len(house.rooms), house.steps
     relays = np.zeros((rooms, steps))
@@ -25,6 +27,7 @@ def round_relays(house: House, target_air_c: Floats, bias: float = 0.5) -> Float
     on = np.array([room.initial_on for room in house.rooms], dtype=np.int64)
     locked = np.array([room.held_steps for room in house.rooms], dtype=np.int64)
     capacity = [group.capacity_w / 1000.0 for group in house.problem.heating_groups]
+    known = 0 if begun is None else begun.shape[1]
     for step in range(steps):
         free = list(capacity)
         base = [
@@ -50,7 +53,9 @@ def round_relays(house: House, target_air_c: Floats, bias: float = 0.5) -> Float
             value = _choose(
                 room, step, float(need[index]), bias, int(on[index]), int(locked[index])
             )
-            if room.group >= 0:
+            if begun is not None and step < known:
+                value = float(begun[index, step])
+            elif room.group >= 0:
                 left = max(0.0, free[room.group])  # forced relays may have taken more than there is
                 if not forced[index] and value * room.power_kw > left + 1e-9:
                     # a locked-off relay never gets here; a free one waits for capacity

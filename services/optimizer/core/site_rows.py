@@ -117,7 +117,9 @@ def _scenario_columns(
             steps, 0.0, scenario.pv_kw if problem.pv_curtailable else 0.0, green
         ),
         over_import=model.variables(steps, 0.0, most, penalty + weight * scenario.buy * step_h),
-        over_export=model.variables(steps, 0.0, most, penalty - weight * scenario.sell * step_h),
+        over_export=model.variables(
+            steps, 0.0, most, penalty - weight * scenario.sell * step_h + green
+        ),
     )
     rows = columns.balance
     # one fixed column of value 1 carries the net load, so that rows keep a right-hand side of 0

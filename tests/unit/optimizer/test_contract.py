@@ -14,7 +14,7 @@ from tests.unit.optimizer.small_houses import small_house
 
 
 def _broken(**changes):
-    data = json.loads(small_house(3).model_dump_json())
+    data = json.loads(small_house(6).model_dump_json())
     for path, value in changes.items():
         target = data
         *parents, last = path.split("__")
@@ -43,6 +43,15 @@ def _broken(**changes):
         ({"start": 1736766000}, "start"),
         ({"start": "9999-12-31T00:00:00Z"}, "start"),
         ({"rooms__0__penalty_low_eur_per_k_h": 1e300}, "penalty_low_eur_per_k_h"),
+        ({"rooms__0__dynamics__drift_air_k__1": 1e300}, "kelvin a step"),
+        ({"rooms__0__dynamics__heat_air_k__1": 1e9}, "kelvin a step"),
+        ({"grid__fixed_fee_eur": 1e300}, "fixed_fee_eur"),
+        ({"grid__import_limit_w": 9.0}, "kilowatts"),
+        ({"battery__capacity_wh": 10.0}, "kilowatt-hours"),
+        ({"battery__charge_limit_w": 5.0}, "kilowatts"),
+        ({"battery__fixed_power_w": [1e30] * 8}, "fixed_power_w"),
+        ({"evs__0__max_power_w": 3.68}, "kilowatts"),
+        ({"evs__0__target_kwh": 18_000.0, "evs__0__max_kwh": 18_000.0}, "watt-hours"),
         ({"surprise": 1}, "surprise"),
         ({"pv_w__0": "12"}, "pv_w"),
     ],
@@ -62,6 +71,14 @@ def test_a_node_that_warms_itself_and_a_neighbour_twice_are_refused():
     with pytest.raises(ValidationError, match=r"room0\.dynamics: decay_air and mass_to_air add to 1\.3"):
         PlanningProblem.model_validate_json(json.dumps(data))
     dynamics["mass_to_air"][3] = kept
+    gain = dynamics["neighbours"][0]["gain_air"][3]
+    dynamics["neighbours"][0]["gain_air"][3] = 1.1 - dynamics["decay_air"][3]
+    with pytest.raises(ValidationError, match=r"decay_air and the neighbours' gain_air add to 1\.1"):
+        PlanningProblem.model_validate_json(json.dumps(data))
+    dynamics["neighbours"][0]["gain_air"][3] = 30.0
+    with pytest.raises(ValidationError, match=r"room0\.neighbour room1: gains must lie in 0\.\.1"):
+        PlanningProblem.model_validate_json(json.dumps(data))
+    dynamics["neighbours"][0]["gain_air"][3] = gain
     dynamics["neighbours"] *= 2
     with pytest.raises(ValidationError, match=r"room0\.dynamics\.neighbours has two"):
         PlanningProblem.model_validate_json(json.dumps(data))

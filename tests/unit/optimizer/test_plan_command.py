@@ -54,6 +54,9 @@ def test_a_fall_down_the_ladder_is_said_with_its_reason(tmp_path, monkeypatch):
         (b"\xe9\xff", "UTF-8"),
         (b"{", "problem: Invalid JSON"),
         (b"{}", "base_load_w: is missing"),
+        (b'{"pv_w": [1.0, NaN]}', "pv_w.1: Input should be a finite number; fill the gap"),
+        (b'{"pv_w": [1.0, null]}', "pv_w.1: Input should be a valid number; fill the gap"),
+        (b'{"start": "2025-01-15T06:00:00"}', "have timezone info; write for example"),
     ],
 )
 def test_a_file_that_is_no_problem_is_told_so(tmp_path, content, words):

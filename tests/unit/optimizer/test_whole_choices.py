@@ -56,13 +56,14 @@ def test_the_guess_of_a_car_is_as_few_steps_as_hold_its_energy():
 def test_candidates_keep_the_cars_of_the_best_plan_and_the_last_search_is_the_longest(seed, monkeypatch):
     asked, found = [], []
 
-    def place(house, relays, fixed=None, nodes=1, start=None):
+    def place(house, relays, fixed=None, nodes=1, start=None, **_):
         asked.append((len(fixed or {}), nodes))
         placed = lp_rung.place(house, relays, fixed, nodes, start)
         found.append(placed.objective_eur)
         return placed
 
     monkeypatch.setattr(generation, "place", place)
+    monkeypatch.setattr(generation, "FEW_RELAYS", 0)
     house = compile_house(with_grid(two_cars(seed), peak_price_eur_per_kw=6.0))
     made = decomposition.decompose(house, 24, 1e-3).placed
     assert asked[0] == (0, 1)

@@ -6,7 +6,7 @@ import itertools
 
 import numpy as np
 
-from services.optimizer.core.pricing import RoomPricing, TwoNodeRoomPricing
+from services.optimizer.core.pricing import RoomPricing, TwoNodeRoomPricing, grids_follow
 
 Room = RoomPricing | TwoNodeRoomPricing
 
@@ -42,7 +42,7 @@ def random_two_node_room(
     free[:, 1] *= 0.1
     base = rng.uniform(17.0, 22.0)
     drift = (np.eye(2) - transition) @ np.array([base, base])
-    return TwoNodeRoomPricing(
+    room = dict(
         transition=transition,
         gain_on_k=integral @ heat,
         drift_k=drift + np.einsum("tij,tj->ti", integral, free),
@@ -54,6 +54,9 @@ def random_two_node_room(
         end_value_eur_per_k=rng.uniform(0.0, 0.5, 2) * rng.integers(0, 2, 2),
         **random_wishes(rng, steps, wild),
     )
+    if not grids_follow(np.exp(values.min() * hours), room["min_off_steps"], room["min_on_steps"]):
+        return random_two_node_room(rng, steps, wild)
+    return TwoNodeRoomPricing(**room)
 
 
 def random_wishes(rng: np.random.Generator, steps: int, wild: bool) -> dict:

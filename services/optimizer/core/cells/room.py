@@ -13,6 +13,10 @@ Ints = NDArray[np.int64]
 MARGIN_BELOW_K = 1.0
 MARGIN_ABOVE_K = 0.7
 
+MOST_VALUES = 2e7
+"""Of a room, over all steps: more do not fit into memory and time. A minimum time of a day has 200 modes, and a
+start far from the comfort band thousands of cells."""
+
 
 def switching_rules(room: RoomArrays, steps: int) -> tuple[Ints, Ints, Ints]:
     """(hold (n, 2), allowed (n, 2), locks (2)) of a relay.
@@ -54,6 +58,11 @@ class CellRoom:
             offset = 2 if room.initial_on == 0 else 2 + int(self.locks[0])
             start_mode = offset + min(room.held_steps, int(self.locks[room.initial_on])) - 1
         self.start_mode = int(start_mode)
+
+    def width_k(self, wanted_k: float, rows: int = 1) -> float:
+        """Width of cells, `wanted_k` or as much more as MOST_VALUES ask for with so many rows a mode."""
+        values = (self.steps + 1) * (2 + int(self.locks.sum())) * rows
+        return max(wanted_k, (self.high - self.low) * values / MOST_VALUES)
 
     def feasible(self, schedule: Ints) -> bool:
         """Whether a schedule keeps overrides, minimum times and the remaining first lock."""

@@ -4,7 +4,7 @@ The subproblem of the planner's column generation; README.md says how and why it
 """
 
 from .one_node_price import price_room
-from .room import RoomPriced, RoomPricing
+from .room import RoomPriced, RoomPricing, grids_follow
 from .schedules import is_feasible
 from .scratch import Scratch
 from .two_node_price import price_room_two_node
@@ -15,6 +15,7 @@ __all__ = [
     "RoomPricing",
     "Scratch",
     "TwoNodeRoomPricing",
+    "grids_follow",
     "is_feasible",
     "price_room",
     "price_room_two_node",

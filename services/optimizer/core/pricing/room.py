@@ -12,6 +12,10 @@ from numpy.typing import NDArray
 FloatArray: TypeAlias = NDArray[np.float64]
 IntArray: TypeAlias = NDArray[np.int64]
 
+MOST_HALVINGS = 36
+"""A minimum run that keeps less than one part in two to this power of a temperature difference leads out of
+any grid: nodes would lie closer together than their numbers can count."""
+
 
 @dataclass(frozen=True)
 class RoomPricing:
@@ -21,7 +25,7 @@ class RoomPricing:
     relay ``u[t]`` in {0, 1}; every array may vary with time, so any grid of steps works.
 
     Attributes:
-        decay: [n] share of the temperature kept over a step, in (0, 1].
+        decay: [n] share of the temperature kept over a step, in [0, 1] (see `grids_follow`).
         gain_on_k: [n] K added by a step with the relay on (negative for cooling).
         drift_k: [n] K added by everything else (outdoors, sun, neighbours).
         start_temperature_c: temperature at the beginning of step 0, degC.
@@ -70,13 +74,28 @@ class RoomPricing:
             _freeze(self, name, steps)
         if not np.isfinite(self.start_temperature_c):
             raise ValueError("start_temperature_c must be finite: estimate it before pricing")
-        if np.any(self.decay <= 1e-9) or np.any(self.decay > 1.0):
-            raise ValueError("decay must lie in (0, 1]: it is exp(-step / time constant)")
+        if np.any(self.decay < 0.0) or np.any(self.decay > 1.0):
+            raise ValueError("decay must lie in [0, 1]: it is exp(-step / time constant)")
+        if not grids_follow(self.decay, self.min_off_steps, self.min_on_steps):
+            raise ValueError(TOO_QUICK)
 
     @cached_property
     def median_gain_k(self) -> float:
         """What a step with the relay on usually adds or takes, K."""
         return float(np.median(np.abs(self.gain_on_k)))
+
+
+def grids_follow(
+    decay: FloatArray, min_off_steps: int | IntArray, min_on_steps: int | IntArray
+) -> bool:
+    """Whether grids hold a temperature that keeps `decay` [n] of itself, over every minimum run."""
+    lost = np.append(0.0, np.cumsum(-np.log2(np.maximum(decay, 1e-300))))
+    begin = np.arange(decay.size)
+    end = np.minimum(begin + np.maximum(min_off_steps, min_on_steps), decay.size)
+    return bool((lost[end] - lost[begin]).max() <= MOST_HALVINGS)
+
+
+TOO_QUICK = "decay: a minimum run forgets where it began; shorten it, or search such a room over cells"
 
 
 def check_schedule_fields(room: object, steps: int) -> None:

@@ -11,7 +11,9 @@ from .search import Kernels, Level, Search, checked_price, levels_before_judging
 from .two_node_room import TwoNodeRoomPricing
 
 COARSE_SPACING_K = np.array([0.15, 0.25])
-"""Node distances of the first level, slow and fast mode, in K of air."""
+"""Node distances of the first level, slow and fast mode, in K of air; wider where that would be too many
+nodes (a week of relays whose heater can warm the room by 200 K)."""
+MOST_FIRST_NODES = 4e6
 
 
 def price_room_two_node(
@@ -87,9 +89,15 @@ class _TwoNodeSearch(Search):
             0, self.begin, self.relay, self.room_start[0], self.room_start[1], *self.equations
         )
         self.start = np.array([slow, fast])
-        self.offset, self.spacing, self.doubling, self.reach_low, self.reach_high = (
-            two_node_layout.frame(self.begin, self.start, COARSE_SPACING_K, self.fixed, steps)
-        )
+        spacing = COARSE_SPACING_K
+        while True:
+            self.offset, self.spacing, self.doubling, self.reach_low, self.reach_high = (
+                two_node_layout.frame(self.begin, self.start, spacing, self.fixed, steps)
+            )
+            cells = (self.reach_high - self.reach_low) / self.spacing
+            if 2.0 * cells.prod(axis=1).sum() <= MOST_FIRST_NODES:
+                break
+            spacing = 2.0 * spacing
         self.common = (self.ahead, *self.equations, self.switch_cost, self.offset)
 
     def simulate(self, schedule: IntArray) -> tuple[float, FloatArray]:

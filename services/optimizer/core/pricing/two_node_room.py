@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .room import FloatArray, IntArray, check_schedule_fields
+from .room import TOO_QUICK, FloatArray, IntArray, check_schedule_fields, grids_follow
 
 SHARED = 1e-9
 """How far the eigenvectors of two steps may differ (share of the matrix)."""
@@ -87,7 +87,9 @@ class TwoNodeRoomPricing:
             object.__setattr__(self, name, value)
         if np.any(self.end_value_eur_per_k < 0.0):
             raise ValueError("end_value_eur_per_k must not be negative: it would reward cold")
-        self.modes  # noqa: B018 - refuses matrices that do not split
+        for mode in self.modes.decay.T:  # refuses matrices that do not split
+            if not grids_follow(mode, self.min_off_steps, self.min_on_steps):
+                raise ValueError(TOO_QUICK)
 
     @cached_property
     def modes(self) -> Modes:
