@@ -102,6 +102,10 @@ class HeatingGroup(Frozen):
 MOST_KEPT = 1.02
 """Share of two equal temperatures that a node may keep over a step: 1 and something for rounding."""
 
+MOST_KEPT_WITH_NEIGHBOURS = 1.1
+"""The same of an air and its neighbours': what a coarse discretisation leaves out is borne with, wrong units
+are not."""
+
 
 def check_room(room: Room, steps: int, rooms: set[str], groups: set[str]) -> None:
     """Refuse a room whose series, nodes, neighbours or heating group do not fit, by field."""
@@ -171,7 +175,7 @@ def check_room(room: Room, steps: int, rooms: set[str], groups: set[str]) -> Non
             raise ValueError(f"{label}: gains must lie in 0..1; give shares, not percent")
     felt = [sum(each) for each in zip(*(n.gain_air for n in dynamics.neighbours), strict=True)]
     kept = [a + b for a, b in zip(dynamics.decay_air, felt, strict=bool(felt))]
-    if max(kept, default=0.0) > MOST_KEPT:
+    if max(kept, default=0.0) > MOST_KEPT_WITH_NEIGHBOURS:
         raise ValueError(
             f"{owner}.dynamics: decay_air and the neighbours' gain_air add to {max(kept):.3g}, a room that "
             "warms itself up; decay_air must contain the loss towards the neighbours"

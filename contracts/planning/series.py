@@ -32,52 +32,21 @@ def _whole_second(value: dt.datetime) -> dt.datetime:
     return value
 
 
-def _plausible_temperature(value: float) -> float:
-    if not -90.0 <= value <= 120.0:
-        raise ValueError("must be in degrees Celsius (-90..120); subtract 273.15 if it is kelvin")
-    return value
-
-
-def _plausible_price(value: float) -> float:
-    if not -20.0 <= value <= 20.0:
-        raise ValueError("must be EUR per kWh (-20..20); divide by 1000 if it is EUR per MWh")
-    return value
-
-
-def _plausible_power(value: float) -> float:
-    if not 0.0 <= value <= 1e7:
-        raise ValueError("must be watts, 0..1e7; generation and load are both positive numbers")
-    return value
-
-
 def _in_watts(value: float) -> float:
     if 0.0 < value < 10.0:
         raise ValueError("must be watts; multiply by 1000 if it is kilowatts")
     return value
 
 
-def _in_watt_hours(value: float) -> float:
-    if value < 100.0:
-        raise ValueError("must be watt-hours; multiply by 1000 if it is kilowatt-hours")
-    return value
+def _within(low: float, high: float, hint: str) -> AfterValidator:
+    """What lies outside is a slip, most often of units; the hint says what was wanted and the way there."""
 
+    def check(value: float) -> float:
+        if not low <= value <= high:
+            raise ValueError(hint)
+        return value
 
-def _plausible_kelvin(value: float) -> float:
-    if not -1e4 <= value <= 1e4:
-        raise ValueError("must be kelvin a step, -10000..10000; divide heat by the room's capacity first")
-    return value
-
-
-def _plausible_order(value: float) -> float:
-    if not -1e7 <= value <= 1e7:
-        raise ValueError("must be watts, -1e7..1e7")
-    return value
-
-
-def _plausible_car(value: float) -> float:
-    if value > 2000.0:
-        raise ValueError("must be kilowatt-hours, 0..2000; divide by 1000 if it is watt-hours")
-    return value
+    return AfterValidator(check)
 
 
 UtcTime = Annotated[
@@ -88,20 +57,39 @@ NonNegative = Annotated[float, Field(strict=True, allow_inf_nan=False, ge=0.0, l
 """Prices and energies of one house; what is dearer or larger is a slip, and drowns all else in rounding."""
 Fraction = Annotated[float, Field(strict=True, allow_inf_nan=False, ge=0.0, le=1.0)]
 Efficiency = Annotated[float, Field(strict=True, allow_inf_nan=False, gt=0.0, le=1.0)]
-Celsius = Annotated[Finite, AfterValidator(_plausible_temperature)]
-PriceEurPerKwh = Annotated[Finite, AfterValidator(_plausible_price)]
-PowerW = Annotated[Finite, AfterValidator(_plausible_power)]
-DeviceW = Annotated[PowerW, AfterValidator(_in_watts)]
-OrderW = Annotated[Finite, AfterValidator(_plausible_order)]
-CapacityWh = Annotated[
-    float, Field(strict=True, gt=0.0, le=1e9, allow_inf_nan=False), AfterValidator(_in_watt_hours)
+Celsius = Annotated[
+    Finite,
+    _within(-90.0, 120.0, "must be in degrees Celsius (-90..120); subtract 273.15 if it is kelvin"),
 ]
-CarKwh = Annotated[NonNegative, AfterValidator(_plausible_car)]
+PriceEurPerKwh = Annotated[
+    Finite,
+    _within(-20.0, 20.0, "must be EUR per kWh (-20..20); divide by 1000 if it is EUR per MWh"),
+]
+PowerW = Annotated[
+    Finite,
+    _within(0.0, 1e7, "must be watts, 0..1e7; generation and load are both positive numbers"),
+]
+DeviceW = Annotated[PowerW, AfterValidator(_in_watts)]
+OrderW = Annotated[Finite, _within(-1e7, 1e7, "must be watts, -1e7..1e7")]
+CapacityWh = Annotated[
+    Finite,
+    _within(100.0, 1e9, "must be watt-hours (100..1e9); multiply by 1000 if it is kilowatt-hours"),
+]
+CarKwh = Annotated[
+    NonNegative,
+    _within(0.0, 2000.0, "must be kilowatt-hours, 0..2000; divide by 1000 if it is watt-hours"),
+]
 StepSeconds = Annotated[int, Field(strict=True, ge=60, le=6 * 3600)]
 Name = Annotated[str, Field(min_length=1, max_length=80)]
 
 FiniteSeries = tuple[Finite, ...]
-KelvinSeries = tuple[Annotated[Finite, AfterValidator(_plausible_kelvin)], ...]
+KelvinSeries = tuple[
+    Annotated[
+        Finite,
+        _within(-1e4, 1e4, "must be kelvin a step (-1e4..1e4); divide heat by the room's capacity first"),
+    ],
+    ...,
+]
 CelsiusSeries = tuple[Celsius, ...]
 PriceSeries = tuple[PriceEurPerKwh, ...]
 PowerSeries = tuple[PowerW, ...]
