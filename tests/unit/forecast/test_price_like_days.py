@@ -126,3 +126,17 @@ def test_the_like_days_carry_the_first_weeks_and_then_step_back() -> None:
     assert shares[5] > 0.98
     assert shares[40] == pytest.approx(0.5, abs=0.01)
     assert shares[400] < 0.01
+
+
+def test_quarters_that_stray_from_their_hours_widen_both_sides_of_the_band() -> None:
+    now = epoch(2025, 3, 6, 23)
+    hourly = history(now, 28)
+    stray = np.random.default_rng(5).normal(0.0, 25.0, (28 * 24, 4))
+    stray -= stray.mean(axis=1, keepdims=True)
+    target = now + np.arange(96, dtype=np.int64) * 900
+    still, straying = (
+        seasonal_price(Series(hourly.start_s, 900, quarters.ravel()), now, target, MARKET)
+        for quarters in (hourly.values[:, None] + 0.0 * stray, hourly.values[:, None] + stray)
+    )
+    assert np.mean(straying.p50 - straying.p10) > 10.0 + np.mean(still.p50 - still.p10)
+    assert np.mean(straying.p90 - straying.p50) > 10.0 + np.mean(still.p90 - still.p50)

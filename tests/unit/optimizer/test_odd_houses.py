@@ -194,9 +194,16 @@ def test_cells_and_planes_of_the_oddest_rooms_fit_into_memory():
     assert found.work_nodes < 3 * MOST_FIRST_NODES
 
 
-@pytest.mark.parametrize(("seed", "breaks"), [(2, ["heat source off"]), (5, ["no phase"]), (9, ["peak"])])
-def test_small_houses_with_wide_gaps_are_as_good_as_the_whole_model(seed, breaks):
-    problem = broken_house(seed, 3, "coarse first", breaks, False, False)
+@pytest.mark.parametrize(
+    ("grid", "seed", "breaks", "coupled"),
+    [
+        ("coarse first", 2, "heat source off", False), ("coarse first", 5, "no phase", False),
+        ("coarse first", 9, "peak", False), ("blocks", 0, "peak", True), ("blocks", 1, "peak", False),
+        ("quarters", 7, "no phase", True),
+    ],
+)  # fmt: skip
+def test_small_houses_with_wide_gaps_are_as_good_as_the_whole_model(grid, seed, breaks, coupled):
+    problem = broken_house(seed, 3, grid, [breaks], False, coupled)
     made = plan(problem)
     assert check_plan(problem, made).faults == []
     house, model = compile_house(problem), LinearModel()
