@@ -178,7 +178,7 @@ def _check_relay(
 ) -> None:
     fault = report.faults.append
     since, state = float(room.initial_in_state_s), float(room.initial_on)
-    after_duty = False
+    after_duty = free = False  # free: the last switch was nobody's order, so that no order may cut it
     for t, value in enumerate(relay):
         fixed = room.fixed_relay[t] if room.fixed_relay else None
         if fixed is not None and value != fixed:
@@ -192,14 +192,14 @@ def _check_relay(
             fault(f"room {room.name}: relay[{t}] {value} is neither 0 nor 1")
             return
         if after_duty:
-            since, state, after_duty = float("inf"), value, False
+            since, state, after_duty, free = float("inf"), value, False, False
         if value != state:
             minimum = room.min_on_s if state == 1.0 else room.min_off_s
-            if fixed is None and since < minimum:
+            if since < minimum and (fixed is None or free):
                 fault(f"room {room.name}: relay[{t}] switches after {since:.0f} s, "
                       f"the minimum is {minimum} s")
             report.switches += 1
-            since, state = 0.0, value
+            since, state, free = 0.0, value, fixed is None
         since += problem.step_s[t]
 
 

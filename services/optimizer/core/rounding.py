@@ -45,7 +45,10 @@ def round_relays(
         ])
         forced = np.array([
             room.relay_fixed[step] == 1
-            or (room.relay_fixed[step] == FREE and locked[room.index] > 0 and on[room.index] == 1)
+            or (
+                room.relay_fixed[step] == FREE and on[room.index] == 1
+                and (locked[room.index] > 0 or _would_be_cut(room, step, 0))
+            )
             for room in house.rooms
         ])
         for index in sorted(range(rooms), key=lambda r: (not forced[r], -need[r], r)):
@@ -77,11 +80,15 @@ def _choose(
     if locked > 0:
         return float(on)
     wanted = int(need > 1.0 - bias)
-    if wanted != on:
-        hold = int((room.min_on_steps if wanted else room.min_off_steps)[step])
-        if (room.relay_fixed[step : step + hold] == 1 - wanted).any():
-            return float(on)  # an override would cut the minimum time short
+    if wanted != on and _would_be_cut(room, step, wanted):
+        return float(on)
     return float(wanted)
+
+
+def _would_be_cut(room: RoomArrays, step: int, state: int) -> bool:
+    """Whether an override would cut the minimum time of a switch to `state` short."""
+    hold = int((room.min_on_steps if state else room.min_off_steps)[step])
+    return bool((room.relay_fixed[step : step + hold] == 1 - state).any())
 
 
 def _advance(room: RoomArrays, step: int, value: float, on: Ints, locked: Ints) -> None:

@@ -212,11 +212,49 @@ def test_small_houses_with_wide_gaps_are_as_good_as_the_whole_model(grid, seed, 
     assert made.expected_cost_eur <= best + 2e-3 * abs(best)
 
 
+def _ordered_on(initial_on: bool):
+    """A room whose relay may go off for two hours at least, and is ordered on after one."""
+    return _room(
+        "a", 8, 0.9, 23.0, min_off_s=7200, initial_on=initial_on,
+        fixed_relay=(None,) * 4 + (1,) + (None,) * 3,
+    )  # fmt: skip
+
+
 def test_no_free_switch_is_made_whose_minimum_time_an_order_cuts_in_the_whole_model_either():
-    room = _room(
-        "a", 8, 0.9, 23.0, min_off_s=7200, initial_on=True, fixed_relay=(None,) * 4 + (1,) + (None,) * 3
-    )
-    house, model = compile_house(_house(8, 0.3, 0.1, rooms=(room,))), LinearModel()
+    house, model = compile_house(_house(8, 0.3, 0.1, rooms=(_ordered_on(True),))), LinearModel()
     (columns,) = build_rooms(model, house, build_site(model, house), binary=True)
     found = model.solve("scip").values[columns.relay]
     assert np.round(found[:5]).tolist() == [1.0] * 5
+
+
+@pytest.mark.parametrize(
+    ("relay", "cut"), [([1, 1, 0, 0, 1, 1, 1, 1], True), ([0, 0, 0, 0, 1, 1, 1, 1], False)]
+)
+def test_the_checker_notices_an_order_that_cuts_a_free_switch_short(relay, cut):
+    problem = _house(8, 0.3, 0.1, rooms=(_ordered_on(bool(relay[0])),))
+    good = plan(problem)
+    rooms = (good.rooms[0].model_copy(update={"relay": tuple(map(float, relay))}),)
+    faults = check_plan(problem, good.model_copy(update={"rooms": rooms})).faults
+    assert any("relay[4] switches after 1800 s" in fault for fault in faults) == cut
+    assert not any("minimum" in fault for fault in check_plan(problem, good).faults)
+
+
+@pytest.mark.parametrize("seed", [32, 136, 149])
+def test_behind_a_full_heat_source_no_order_cuts_a_free_switch_either(seed):
+    rng = np.random.default_rng(seed)
+    grid = {} if seed % 2 == 0 else {"step_s": (900,) * 10}
+    minimum_s = int(rng.choice([900, 1800, 3600, 5400]))
+    house = small_house(
+        seed, rooms=1 + seed % 3, two_node=seed % 4 == 1, coupled=seed % 5 == 1, minimum_s=minimum_s,
+        **{"step_s": (900,) * 14} | grid,
+    )  # fmt: skip
+    rooms = []
+    for room in house.rooms:
+        orders = room.fixed_relay
+        if rng.random() < 0.8:
+            orders = tuple(None if rng.random() < 0.7 else int(rng.integers(0, 2)) for _ in house.step_s)
+        rooms.append(room.model_copy(update={"fixed_relay": orders}))
+    problem = house.model_copy(update={"rooms": tuple(rooms)})
+    made = plan(problem)
+    assert check_plan(problem, made).faults == []
+    assert made.steps_down == ()
