@@ -40,6 +40,7 @@ from services.thermal.core.stacking import (
     Stacking,
     conformal_quantile,
     follow,
+    habit,
     stack,
 )
 from services.thermal.core.task import season_weights
@@ -311,7 +312,8 @@ def correct(
     Both (lead_rows, rows, rooms) in K, linear between the leads of the correction's grid (whose
     forecasts `view.bank` must hold); NaN where the room's present temperature or the physics
     forecast is unknown or nothing was learnt. Along `rows` the members' shares follow their skill
-    (`stacking.follow`), unless what is stacked has to answer to a plan.
+    (`stacking.follow`) and what they join to leaves off its errors of the same hour (`stacking.habit`), unless
+    what is stacked has to answer to a plan.
     """
     grid = correction.lead_rows
     stacked = list(correction.stacking.members)
@@ -340,11 +342,13 @@ def correct(
                 recursive[n, :, i] - cases.now[:, i],
                 cases.regulated[:, i] - cases.now[:, i],
             )
-            share = np.tile(learnt.weight, (len(rows), 1))
+            joined = found @ learnt.weight
             if followed:
-                errors = (found - change_c(view, rows, lead, i)[:, None])[:, stacked]
-                share[:, stacked] = follow(errors, rows, lead, day, learnt.weight[stacked])
-            added[n, :, i] = (found * share).sum(axis=1) - physics[:, i]
+                truth, share = change_c(view, rows, lead, i), learnt.weight[stacked]
+                errors = (found - truth[:, None])[:, stacked]
+                joined = (found[:, stacked] * follow(errors, rows, lead, day, share)).sum(axis=1)
+                joined -= habit(joined - truth, rows, lead, day)
+            added[n, :, i] = joined - physics[:, i]
             half[n, :, i] = np.where(np.isfinite(added[n, :, i]), learnt.half_width_c, np.nan)
     return (
         _between(grid, added, lead_rows, np.zeros_like(added[0])),

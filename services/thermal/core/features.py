@@ -18,6 +18,7 @@ from services.thermal.core.drive import held_temperatures
 from services.thermal.core.gains import SOME_ON
 from services.thermal.core.hindcast import Bank
 from services.thermal.core.history import History, hour_basis
+from services.thermal.core.solar import weekend
 
 Array = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -48,6 +49,7 @@ class View:
     total: Array
     count: Array
     hour: Array
+    weekend: Array
 
     def rows_of(self, hours: float) -> int:
         """Rows in so many hours, at least one."""
@@ -87,6 +89,7 @@ def view_of(
         np.concatenate([nothing, np.cumsum(np.where(finite, values, 0.0), axis=0)]),
         np.concatenate([nothing, np.cumsum(finite, axis=0)]),
         hour_basis(time_zone, history.epoch_s),
+        weekend(history.epoch_s, time_zone).astype(np.float64),
     )
 
 
@@ -127,6 +130,11 @@ class Cases:
     view: View
     rows: IntArray
     lead: int
+
+    @cached_property
+    def targets(self) -> IntArray:
+        """Rows forecast for, the last one known for those beyond."""
+        return np.asarray(np.minimum(self.rows + self.lead, len(self.view.weekend) - 1))
 
     @cached_property
     def now(self) -> Array:
@@ -239,7 +247,9 @@ def direct_features(cases: Cases, i: int) -> Array:
         columns += [block[:, group].sum(axis=1) for group in heats]
     for block in cases.sun_blocks:
         columns += [block[:, ghi], block[:, dni]]
-    return np.column_stack([*columns, view.hour[cases.rows]])
+    hour, free = view.hour[cases.rows], view.weekend[cases.targets]
+    columns += [view.weekend[cases.rows], free]
+    return np.column_stack([*columns, hour, free[:, None] * hour])
 
 
 def heat_groups(view: View, i: int) -> list[list[int]]:

@@ -16,6 +16,9 @@ from pvlib import irradiance, spa
 from contracts.thermal_model import HouseModel
 
 Array = NDArray[np.float64]
+
+EPOCH_WEEKDAY, SATURDAY = 3, 5
+"""1 January 1970 was a Thursday; days are counted from Monday."""
 ALBEDO = 0.2
 SOLAR_CONSTANT_W_M2 = 1366.1
 
@@ -137,14 +140,23 @@ def _offset_table(time_zone: str, first_hour: int, last_hour: int) -> NDArray[np
 
 def local_hour(epoch_s: NDArray[np.int64], time_zone: str) -> NDArray[np.int64]:
     """Local clock hour 0..23 at each epoch second (UTC), daylight saving time included."""
+    return np.asarray(_local_seconds(epoch_s, time_zone) // 3600 % 24)
+
+
+def weekend(epoch_s: NDArray[np.int64], time_zone: str) -> NDArray[np.bool_]:
+    """Whether it is Saturday or Sunday on the local calendar at each epoch second (UTC)."""
+    days = _local_seconds(epoch_s, time_zone) // 86400
+    return np.asarray((days + EPOCH_WEEKDAY) % 7 >= SATURDAY)
+
+
+def _local_seconds(epoch_s: NDArray[np.int64], time_zone: str) -> NDArray[np.int64]:
+    """What a local clock shows, in seconds since its 1 January 1970."""
     seconds = np.asarray(epoch_s).astype(np.int64)
     if seconds.size == 0:
         return seconds
     hours = seconds // 3600
     offsets = _offset_table(time_zone, int(hours.min()), int(hours.max()))
-    local = seconds + offsets[hours - hours.min()]
-    hour: NDArray[np.int64] = (local // 3600) % 24
-    return hour
+    return np.asarray(seconds + offsets[hours - hours.min()])
 
 
 def internal_gains(model: HouseModel, epoch_s: NDArray[np.int64]) -> Array:

@@ -48,6 +48,7 @@ PLANNED = Stacking((0, 1), (0.5, 0.5), (0.5, 0.5), (0.0, 1.0))
 themselves, less than physics would: added to a plan that heats otherwise than expected they are wrong."""
 PRIOR_DAYS, TRUSTED_RUNS = 50.0, 70.0
 HALF_LIFE_DAYS, FEW_DAYS = 14.0, 12.0
+HABIT_DAYS, HABIT_REMEMBERED_DAYS = 8.0, 56
 WHOLE_DAYS_S = 1800
 """Within which a lead counts as whole days."""
 WORST_K = 2.0
@@ -92,6 +93,26 @@ def follow(
                 errors[due], 0.5 ** (age / HALF_LIFE_DAYS), shares, 1.0 + (FEW_DAYS / days) ** 2
             )
     return found
+
+
+def habit(errors: Array, rows: NDArray[np.int64], lead: int, day: int) -> Array:
+    """(origins,) what forecasts issued at the same hour of earlier days were wrong by, where that was known.
+
+    `errors` (origins,) are of forecasts from `rows`, evenly spaced, `lead` rows ahead, `day` rows a day.
+    Their mean, half as much after HALF_LIFE_DAYS, drawn to none as if HABIT_DAYS days had had no error.
+    """
+    total, weight = np.zeros(len(rows)), np.full(len(rows), HABIT_DAYS)
+    stride = int(rows[1] - rows[0]) if len(rows) > 1 else day
+    clean = np.clip(np.nan_to_num(errors), -WORST_K, WORST_K)
+    for days in range(1, HABIT_REMEMBERED_DAYS + 1):
+        back = max(1, round(days * day / stride))
+        if back >= len(rows):
+            break
+        if back * stride >= lead:
+            share = 0.5 ** (days / HALF_LIFE_DAYS) * np.isfinite(errors[:-back])
+            total[back:] += share * clean[:-back]
+            weight[back:] += share
+    return np.asarray(total / weight)
 
 
 def _shares(errors: Array, weight: Array, prior: Array, trust: float) -> Array:

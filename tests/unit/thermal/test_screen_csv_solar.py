@@ -10,7 +10,13 @@ from pvlib import irradiance, solarposition
 
 from services.thermal.core.filter import Innovation, RoomEstimate
 from services.thermal.core.history import fill_short_gaps, make_windows, with_irradiance
-from services.thermal.core.solar import local_hour, plane_irradiance, split_ghi, sun_path
+from services.thermal.core.solar import (
+    local_hour,
+    plane_irradiance,
+    split_ghi,
+    sun_path,
+    weekend,
+)
 from services.thermal.core.windows import WindowState, watch_windows
 from services.thermal.history_csv import clock_notes, read_history, regularise
 from services.thermal.location import locate
@@ -43,6 +49,15 @@ def test_local_hour_knows_daylight_saving() -> None:
     )
     found = local_hour(hours.as_unit("s").asi8, "Europe/Prague")
     np.testing.assert_array_equal(found, [1, 3, 2, 2])
+
+
+def test_a_weekend_begins_and_ends_at_local_midnight() -> None:
+    times = pd.date_range("2025-03-01", "2025-11-30", freq="30min", tz="UTC", unit="s")
+    for zone in ("Europe/Prague", "America/Los_Angeles", "Asia/Kolkata"):
+        expected = np.asarray(times.tz_convert(zone).dayofweek >= 5)
+        hourly = np.asarray(times.tz_convert(zone).minute == 0) | (zone != "Asia/Kolkata")
+        np.testing.assert_array_equal(weekend(times.asi8, zone)[hourly], expected[hourly])
+    assert weekend(np.array([], dtype=np.int64), "Europe/Prague").size == 0
 
 
 def write(path: Path, **columns: object) -> Path:
