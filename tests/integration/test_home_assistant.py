@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import aiomqtt
@@ -77,22 +80,52 @@ class Client:
                 self.documents.append(json.loads(message.payload))
 
 
+@pytest.fixture(params=["directly", "by Mosquitto"])
+def way(request: pytest.FixtureRequest, house: Broker, tmp_path: Path) -> Iterator[dict[str, Any]]:
+    """How Home Assistant comes to the house's broker: as ``client`` with MQTT 3.1.1, or with MQTT 5 to a
+    Mosquitto that has the bridge of docs/devices.md."""
+    password = house.settings.password("client")
+    if request.param == "directly":
+        yield {"port": house.ports.mqtt, "username": "client", "password": password}
+        return
+    binary = shutil.which("mosquitto", path=f"{os.environ['PATH']}:/usr/sbin")
+    if binary is None:
+        pytest.skip("mosquitto is missing: install the package mosquitto")
+    page = (Path(__file__).parents[2] / "docs" / "devices.md").read_text()
+    (bridge,) = re.findall(r"```\n(connection pems\n.*?)```", page, re.DOTALL)
+    bridge = re.sub(r"(?m)^address .*", f"address {HERE}:{house.ports.mqtt}", bridge)
+    bridge = re.sub(r"(?m)^remote_password .*", f"remote_password {password}", bridge)
+    (port,) = free_ports(1)
+    config = tmp_path / "mosquitto.conf"
+    config.write_text(f"listener {port} {HERE}\nallow_anonymous true\n{bridge}")
+    process = subprocess.Popen([binary, "-c", str(config)])
+    yield {"port": port, "protocol": aiomqtt.ProtocolVersion.V5}
+    process.terminate()
+    process.wait(15)
+
+
 @asynccontextmanager
-async def home_assistant(house: Broker) -> AsyncIterator[Client]:
-    async with aiomqtt.Client(
-        HERE, house.ports.mqtt, username="client", password=house.settings.password("client"),
-        will=aiomqtt.Will("homeassistant/status", "offline"),
-    ) as mqtt:  # fmt: skip
+async def home_assistant(way: dict[str, Any]) -> AsyncIterator[Client]:
+    """Home Assistant, started again until it has met the house and been shown values: whoever meets it for
+    the first time subscribes to its values after they were sent, and waits for the next minute's."""
+    will = aiomqtt.Will("homeassistant/status", "offline")
+    async with aiomqtt.Client(HERE, will=will, **way) as mqtt:
         await mqtt.subscribe("homeassistant/+/+/config")
         client = Client(mqtt)
         task = asyncio.create_task(client.run())
-        await mqtt.publish("homeassistant/status", "online")
+        for _ in range(20):
+            await mqtt.publish("homeassistant/status", "online")
+            await asyncio.sleep(1)
+            if client.documents:
+                break
         yield client
         task.cancel()
 
 
 @pytest.mark.usefixtures("services")
-async def test_home_assistant_sees_the_house_and_its_button_is_granted(house: Broker, site: SiteConfig) -> None:
+async def test_home_assistant_sees_the_house_and_its_button_is_granted(
+    house: Broker, site: SiteConfig, way: dict[str, Any]
+) -> None:
     settings = house.settings
     miniserver = LoxoneTwin(
         "home", [room.id for room in site.rooms], HERE, house.ports.mqtt,
@@ -112,11 +145,7 @@ async def test_home_assistant_sees_the_house_and_its_button_is_granted(house: Br
     async with bus_of(settings, "twin") as bus:
         await bus.append([tick(0)])
     await eventually(lambda: found(settings, SweepCompleted), 60)
-    async with home_assistant(house) as client:
-        await eventually(lambda: client.components, 5)
-        # whoever meets the house for the first time subscribes to its values too late for these
-        await client.mqtt.publish("homeassistant/status", "online")
-        await eventually(lambda: client.documents, 5)
+    async with home_assistant(way) as client:
         seen = client.documents[-1]
         assert seen["mode"] == "degraded"
         assert seen["rooms"]["living"] == {"temperature_c": 20.5, "relay_on": True}

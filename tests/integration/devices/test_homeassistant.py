@@ -122,6 +122,7 @@ def test_every_template_finds_its_value_in_the_document(message, sweep, mode):
         if not reads:  # a number that had the document for its state would refuse it every minute
             assert "state_topic" not in component | message, key
             continue
+        assert component["expire_after"] == 900, key
         values = resolve(component["value_template"], document)
         assert values and all((value is None) == (mode is None) for value in values), key
         read += 1
