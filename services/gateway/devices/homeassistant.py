@@ -60,7 +60,7 @@ class HomeAssistant:
     ) -> None:
         self._site = site
         self._newest: tuple[Sweep, Mode | None] | None = None
-        self._announce = True
+        self._announce = False
         self._news = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._link = MqttLink(
@@ -106,8 +106,7 @@ class HomeAssistant:
                 if self._newest is not None:
                     document = state(self._site, *self._newest)
                     await self._link.publish(state_topic(self._site.site), document)
-            except DeviceUnavailable as error:
-                self._announce |= announce
+            except DeviceUnavailable as error:  # the next connection is news
                 LOG.info("%s", error)
             await asyncio.sleep(PAUSE_S)
 

@@ -8,7 +8,7 @@ import json
 import re
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -150,8 +150,9 @@ class Watcher:
         self.client, self.seen = client, list[aiomqtt.Message]()
 
     async def run(self) -> None:
-        async for message in self.client.messages:
-            self.seen.append(message)
+        with suppress(aiomqtt.MqttError):  # the broker is stopped
+            async for message in self.client.messages:
+                self.seen.append(message)
 
     def documents(self) -> list[Any]:
         return [json.loads(m.payload) for m in self.on(state_topic("home"))]
@@ -211,6 +212,7 @@ async def test_home_assistant_that_starts_is_told_everything_again(own_broker: B
     async with shown(own_broker.port) as viewer, watching(own_broker.port) as watcher:
         viewer.show(SWEEP, "degraded")
         await eventually(lambda: watcher.on(CONFIG) and watcher.documents())
+        await asyncio.sleep(1.5)  # values that come while others are sent are sent once more
         for payload, announced in (("offline", 0), ("online", 1)):
             watcher.seen.clear()
             await watcher.client.publish("homeassistant/status", payload)
@@ -244,8 +246,9 @@ async def test_a_broker_that_is_away_holds_up_nobody_and_gets_the_newest_values(
 
 async def test_a_simulation_at_full_speed_shows_about_one_document_a_second(own_broker: Broker, eventually):
     async with shown(own_broker.port) as viewer, watching(own_broker.port) as watcher:
+        began = time.monotonic()
         for minute in range(500):
             viewer.show(replace(SWEEP, outdoor_c=minute / 10), "normal")
             await asyncio.sleep(0.003)
         await eventually(lambda: watcher.documents() and watcher.documents()[-1]["outdoor_c"] == 49.9)
-        assert 2 <= len(watcher.documents()) <= 5
+        assert 2 <= len(watcher.documents()) <= time.monotonic() - began + 2
