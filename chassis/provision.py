@@ -85,8 +85,8 @@ def permissions(user: str, settings: Settings) -> dict[str, Any]:
         publish += [*read, *models, f"$O.{settings.bucket}.C.*", f"$O.{settings.bucket}.M.*"]
     elif user == "reader":
         publish += [*read, *models]
-    elif user == "client":
-        publish += read
+    elif user == "client":  # Home Assistant comes as this user, and says when it starts and ends
+        publish += [*read, "homeassistant.status"]
     else:
         publish += [
             f"$JS.API.CONSUMER.INFO.{stream}.{user}",
@@ -98,8 +98,11 @@ def permissions(user: str, settings: Settings) -> dict[str, Any]:
         publish += models
     subscribe = list(inbox)
     if user == "gateway":
-        publish.append(f"loxone.{site}.>")
-        subscribe.append(f"loxone.{site}.>")
+        shown = [f"homeassistant.device.pems-{site}.config", f"homeassistant.pems.{site}.state"]
+        publish += [f"loxone.{site}.>", *shown]
+        subscribe += [f"loxone.{site}.>", "homeassistant.status"]
+    if user == "client":
+        subscribe += ["homeassistant", "homeassistant.>"]  # both are homeassistant/# to the broker
     return {"publish": publish, "subscribe": subscribe}
 
 

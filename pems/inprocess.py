@@ -16,6 +16,7 @@ from chassis.signing import Signer, Verifier
 from contracts.envelope import Event
 from contracts.events.clock import Ticked
 from contracts.events.price import PricesPublished
+from contracts.events.safety import Mode
 from contracts.events.system import ConfigLoaded, ModelPromoted, config_hash
 from contracts.events.weather import WeatherForecastIssued
 from contracts.site import SiteConfig
@@ -94,6 +95,9 @@ class TwinField:
     async def sweep(self, now: dt.datetime, lock_step: bool) -> Sweep:
         """What the sensors show."""
         return sweep_of(self.seen)
+
+    def show(self, sweep: Sweep, mode: Mode | None) -> None:
+        """Nobody looks on."""
 
     async def apply(self, device: str, value: int, until: dt.datetime, command_id: str) -> bool:
         """The device follows at once."""

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from contracts.events.price import PricesPublished
+from contracts.events.safety import Mode
 from contracts.events.weather import WeatherForecastIssued
 from contracts.site import SiteConfig
 from services.gateway.core.readings import (
@@ -25,6 +26,7 @@ from services.gateway.core.readings import (
 )
 from services.gateway.devices.base import Actuator, DeviceUnavailable
 from services.gateway.devices.ev import OcppCentralSystem
+from services.gateway.devices.homeassistant import HomeAssistant
 from services.gateway.devices.inverter import GrowattInverter, InverterConfig
 from services.gateway.devices.loxone import LoxoneMiniserver
 from services.gateway.devices.prices import EnergyCharts
@@ -80,7 +82,7 @@ class Reads(Protocol):
 
 
 class HouseField:
-    """Loxone, inverter, chargers, weather and prices of one house.
+    """Loxone, inverter, chargers, weather and prices of one house, and Home Assistant that looks on.
 
     Parameters
     ----------
@@ -97,12 +99,13 @@ class HouseField:
     async def open(self, site: SiteConfig) -> None:
         """Connect to everything; what is away now is tried again by its adapter."""
         at = self.addresses
+        user = "gateway" if self.mqtt_password else None
         self.loxone = LoxoneMiniserver(
             site.site, [room.id for room in site.rooms], *at.mqtt,
-            loads=[load.id for load in site.loads],
-            username="gateway" if self.mqtt_password else None, password=self.mqtt_password,
+            loads=[load.id for load in site.loads], username=user, password=self.mqtt_password,
         )  # fmt: skip
-        self._devices = [self.loxone]
+        self.viewer = HomeAssistant(site, *at.mqtt, username=user, password=self.mqtt_password)
+        self._devices = [self.loxone, self.viewer]
         self._actuators = {f"relay-{room.id}": self.loxone.relay(room.id) for room in site.rooms}
         self._actuators |= {f"load-{load.id}": self.loxone.load(load.id) for load in site.loads}
         self.inverter: GrowattInverter | None = None
@@ -193,6 +196,10 @@ class HouseField:
             local_changes=changes,
             missing=tuple(sorted(set(missing))),
         )
+
+    def show(self, sweep: Sweep, mode: Mode | None) -> None:
+        """Hand it to Home Assistant, and wait for nothing."""
+        self.viewer.show(sweep, mode)
 
     async def _inverter(self, now: datetime) -> HouseReading | None:
         if self.inverter is None:

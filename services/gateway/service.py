@@ -18,6 +18,7 @@ from contracts.events import command, measurement
 from contracts.events.clock import Ticked
 from contracts.events.override import Detected
 from contracts.events.price import PricesPublished
+from contracts.events.safety import Mode, ModeChanged
 from contracts.events.system import LimitsReported
 from services.gateway.core.admit import Verifier, matches, refusal
 from services.gateway.core.readings import Field, Sweep
@@ -48,9 +49,10 @@ class Pending(BaseModel):
 
 
 class GatewayState(State):
-    """Verdicts under way, and what was sampled last."""
+    """Verdicts under way, and the safety mode for those who look on."""
 
     pending: dict[str, Pending] = {}
+    safety_mode: Mode | None = None
 
 
 class Gateway(Service[GatewayState]):
@@ -79,6 +81,8 @@ class Gateway(Service[GatewayState]):
             pending = state.pending.get(data.device)
             if pending is not None and pending.verdict == data.verdict:
                 pending.status = event.type.rsplit(".", 1)[-1]
+        elif isinstance(data, ModeChanged):
+            state.safety_mode = data.after
 
     def _admit(self, state: GatewayState, event: Event, data: command.Approved) -> None:
         if state.now is None or state.site is None:
@@ -109,6 +113,7 @@ class Gateway(Service[GatewayState]):
         if isinstance(data, Ticked) and state.site is not None:
             fetched = await self._fetch(state, data)
             sweep = await self.field.sweep(data.time, lock_step=event.mode == "simulated")
+            self.field.show(sweep, state.safety_mode)
             checked = await self._check(state, data)
             return [*fetched, *self._samples(sweep, data), *checked]
         return []

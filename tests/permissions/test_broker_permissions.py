@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import json
 
+import aiomqtt
 import pytest
 from nats.errors import Error as NatsError
 from nats.js.api import ConsumerConfig
 
 from chassis.provision import USERS, permissions
 from contracts import catalog
+from contracts.site import SiteConfig
 from pems.broker import Broker
 from pems.home import bus_of
+from services.gateway.devices.homeassistant import BIRTH_TOPIC, discovery, state_topic
 from tests.conftest import tick
 
 VERDICT = "pems.home.command.relay-living.approved"
@@ -102,6 +105,59 @@ async def test_a_reply_subject_cannot_smuggle_a_message_onto_the_verdict_subject
     # carries no valid signature for that subject: the gateway's own check refuses it
     for entry in smuggled:
         assert entry.headers.get("ce-type") != "command.approved"
+
+
+async def test_home_assistant_reads_what_is_shown_and_says_when_it_starts(
+    house: Broker, site: SiteConfig
+) -> None:
+    """Home Assistant is the user client; only the gateway shows, on two topics."""
+    shown = [discovery(site)[0], state_topic(site.site)]
+    held_back = ["homeassistant/sensor/x/config", "homeassistant/pems/other/state", "tasmota/x"]
+    async with mqtt_of(house, "operator") as watcher:
+        await watcher.subscribe([("homeassistant/#", 0), ("tasmota/#", 0)])
+        for user in USERS:
+            if user == "operator":
+                continue
+            async with mqtt_of(house, user) as mqtt:
+                for topic in (*shown, *held_back, BIRTH_TOPIC):
+                    await mqtt.publish(topic, user, qos=1)
+        await watcher.publish("homeassistant/end", "", qos=1)
+        heard = []
+        async with asyncio.timeout(10):
+            async for message in watcher.messages:
+                if message.topic.matches("homeassistant/end"):
+                    break
+                heard.append((message.payload.decode(), message.topic.value))
+    assert heard == [*(("gateway", topic) for topic in shown), ("client", BIRTH_TOPIC)]
+
+
+async def test_what_home_assistant_may_subscribe_to(house: Broker) -> None:
+    granted = {
+        user: await subscriptions(house, user, "homeassistant/#", BIRTH_TOPIC, "homeassistant/+/+/config",
+                                  "loxone/home/state", "pems/home/#", "tasmota/discovery/#")
+        for user in ("client", "gateway", "miniserver", "dispatcher", "reader")
+    }  # fmt: skip
+    assert granted == {
+        "client": [True, True, True, False, False, False],
+        "gateway": [False, True, False, True, False, False],
+        "miniserver": [False, False, False, True, False, False],
+        "dispatcher": [False] * 6,
+        "reader": [False] * 6,
+    }
+
+
+async def subscriptions(house: Broker, user: str, *topics: str) -> list[bool]:
+    """Which of them the broker grants, asked in one message as Home Assistant does."""
+    async with mqtt_of(house, user) as mqtt:
+        return [not code.is_failure for code in await mqtt.subscribe([(topic, 0) for topic in topics])]
+
+
+def mqtt_of(house: Broker, user: str) -> aiomqtt.Client:
+    """A connection to the broker's MQTT listener, with a last will as Home Assistant has one."""
+    return aiomqtt.Client(
+        "127.0.0.1", house.ports.mqtt, username=user, password=house.settings.password(user),
+        will=aiomqtt.Will(BIRTH_TOPIC, "offline"),
+    )  # fmt: skip
 
 
 def test_permissions_grant_no_wildcard_api(house: Broker) -> None:

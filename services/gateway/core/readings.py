@@ -9,6 +9,7 @@ from typing import Protocol
 
 from contracts.events.override import Quantity
 from contracts.events.price import PricesPublished
+from contracts.events.safety import Mode
 from contracts.events.weather import WeatherForecastIssued
 from contracts.site import SiteConfig
 
@@ -91,6 +92,9 @@ class Field(Protocol):
 
     async def sweep(self, now: datetime, lock_step: bool) -> Sweep:
         """Read everything. In lock-step wait until the devices' clock has reached ``now``."""
+
+    def show(self, sweep: Sweep, mode: Mode | None) -> None:
+        """Show people what was read and the safety mode, None while unknown; waits for nobody."""
 
     async def apply(self, device: str, value: int, until: datetime, command_id: str) -> bool:
         """Hand a command to a device; False when it refuses, ConnectionError when it is away."""
