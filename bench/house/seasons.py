@@ -36,13 +36,29 @@ STARTS = {
 }
 
 
+def start_of(first: dt.date) -> dt.datetime:
+    """Local midnight of a day."""
+    return dt.datetime.combine(first, dt.time(), PRAGUE.zone).astimezone(dt.UTC)
+
+
 def stretch(first: dt.date, days: float) -> dict[str, Any]:
     """The account of some days from local midnight of `first` on."""
-    start = dt.datetime.combine(first, dt.time(), PRAGUE.zone).astimezone(dt.UTC)
-    scenario = default_scenario(start=start, days=days)
+    scenario = default_scenario(start=start_of(first), days=days)
     log: list[Event] = []
     house = Simulation(config.load_site(), config.load_safety(), scenario, SEED, log.append)
     return live(house, log, days)[0]
+
+
+def row_of(account: dict[str, Any]) -> tuple[str, ...]:
+    """Cost, saving, own PV used, comfort missed, commands refused and cut, steps down; rules in brackets."""
+    return (
+        f"{account['evened_cost_eur']:.2f} ({account['baseline_cost_eur']:.2f})",
+        f"{account['saving_fraction']:.1%}",
+        f"{account['self_consumption']:.0%} ({account['baseline_self_consumption']:.0%})",
+        f"{account['comfort_below_kh']:.2f} ({account['baseline_comfort_below_kh']:.2f})",
+        f"{account['commands_rejected']:.0f}, {account['commands_clamped']:.0f}",
+        f"{account['ladder_steps']:.0f}",
+    )
 
 
 def table_of(rows: dict[str, dict[str, Any]]) -> Table:
@@ -52,15 +68,7 @@ def table_of(rows: dict[str, dict[str, Any]]) -> Table:
     for name in ("EUR", "saved", "own PV used", "K h too cold", "refused, cut", "steps down"):
         table.add_column(name, justify="right")
     for name, row in rows.items():
-        table.add_row(
-            f"{name}, {STARTS[name]}",
-            f"{row['evened_cost_eur']:.2f} ({row['baseline_cost_eur']:.2f})",
-            f"{row['saving_fraction']:.0%}",
-            f"{row['self_consumption']:.0%} ({row['baseline_self_consumption']:.0%})",
-            f"{row['comfort_below_kh']:.2f} ({row['baseline_comfort_below_kh']:.2f})",
-            f"{row['commands_rejected']:.0f}, {row['commands_clamped']:.0f}",
-            f"{row['ladder_steps']:.0f}",
-        )
+        table.add_row(f"{name}, {STARTS[name]}", *row_of(row))
     return table
 
 

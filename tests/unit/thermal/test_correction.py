@@ -267,8 +267,9 @@ def test_an_error_that_comes_back_at_an_hour_of_the_day_is_left_off(day, stride,
     assert (found[rows < rows[0] + lead] == 0.0).all(), "nothing had come due"
 
 
-def test_habits_read_what_had_come_due_and_nothing_else():
-    rows, lead, day = 100 + 6 * np.arange(240), 20, 48
+@pytest.mark.parametrize("lead", [20, 48, 60, 96])
+def test_habits_read_what_had_come_due_and_nothing_else(lead):
+    rows, day = 100 + 6 * np.arange(240), 48
     errors = np.random.default_rng(5).normal(0.0, 1.0, len(rows))
     found = habit(errors, rows, lead, day)
     for k in range(0, len(rows), 31):
