@@ -52,20 +52,32 @@ async def read_columns(
     values: dict[str, Array] = {}
     notes: dict[str, list[str]] = {}
     for column, parts in where.columns.items():
-        total, said = np.zeros(int((stop - start).total_seconds()) // step_s), []
+        count = int((stop - start).total_seconds()) // step_s
+        # A room is what it is at the beginning of a step: the mean of half a step before and after.
+        half = step_s // 2 if column.startswith("T_") else 0
+        begin, end = start - timedelta(seconds=half), stop - timedelta(seconds=half)
+        total, said = np.zeros(2 * count if half else count), []
         for part in parts:
             try:
-                source, note = await _chosen(history, part, where.bucket, start, stop)
+                source, note = await _chosen(history, part, where.bucket, begin, end)
                 done = partial(progress, column, 1)
-                total += await _means(history, source, part, start, stop, step_s, done)
+                total += await _means(history, source, part, begin, end, half or step_s, done)
             except ValueError as error:
                 raise ValueError(f"{column}: {error}") from error
             except ConnectionError as error:
                 raise ConnectionError(f"{column}: {error}") from error
             said += note
+        if half:
+            total = _mean_of_known(total.reshape(-1, 2))
         values[column] = np.round(total, next(n for end, n in DECIMALS.items() if column.startswith(end)))
         notes[column] = said
     return values, notes
+
+
+def _mean_of_known(pairs: Array) -> Array:
+    known = np.isfinite(pairs)
+    count = known.sum(axis=1)
+    return np.where(count > 0, np.where(known, pairs, 0.0).sum(axis=1) / np.maximum(count, 1), np.nan)
 
 
 async def _chosen(
