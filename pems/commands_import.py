@@ -21,7 +21,6 @@ from pems.config import load_yaml
 from pems.importing import chunks, grid, read_columns, tables, write
 from pems.influx_hints import hints
 from pems.influx_mapping import TOKEN, Mapping, load_mapping
-from services.forecast.core.place import Place
 from services.forecast.evaluate import duration_s, instant
 from services.forecast.files import read_place
 from services.gateway.core.steps import Array
@@ -39,7 +38,7 @@ def influx(
     start: Annotated[str, typer.Option("--from", help="Local time of the site; UTC without one.")],
     stop: Annotated[str, typer.Option("--to", help="The end, itself not part of it.")],
     out: Annotated[Path, typer.Option(help="Folder for pv, load, price, thermal .csv.gz.")],
-    step: Annotated[str, typer.Option(help="5min to 1h; rooms learn best from 5min.")] = "15min",
+    step: Annotated[str, typer.Option(help="5min to 1h.")] = "15min",
     site: Annotated[Path | None, typer.Option(help="Site file: place, rooms, and checks.")] = None,
 ) -> None:
     """Read a house's history out of InfluxDB 2 into files for `pems train` and `pems evaluate`.
@@ -67,8 +66,13 @@ def influx(
         paths = write(frames, out)
     except (ValueError, OSError) as error:
         raise fail(error) from error
-    console.print(_table(values, notes, times_s, step_s, place), highlight=False)
-    for line in next_steps(paths, out, site):
+    console.print(_table(values, times_s), highlight=False)
+    lines = [
+        f"{name}: {text}"
+        for name, series in values.items()
+        for text in (*notes[name], *hints(name, series, times_s, step_s, place))
+    ]
+    for line in (*lines, *next_steps(paths, out, site)):
         console.print(Text(line), soft_wrap=True)
 
 
@@ -99,25 +103,21 @@ async def _read(
         await history.close()
 
 
-def _table(
-    values: dict[str, Array], notes: dict[str, list[str]], times_s: NDArray[np.int64], step_s: int,
-    place: Place,
-) -> Table:  # fmt: skip
-    """A line a column: when, how much is known, how large, and what is odd about it."""
+def _table(values: dict[str, Array], times_s: NDArray[np.int64]) -> Table:
+    """A line a column: when, how much is known, how large."""
     table = Table(header_style="bold")
-    for name in ("column", "from", "to", "known", "min", "median", "max", "look at"):
-        table.add_column(name, justify="right" if name in ("known", "min", "median", "max") else "left",
-                         no_wrap=name != "look at")  # fmt: skip
+    for name in ("column", "first", "last", "known", "min", "median", "max"):
+        text = name in ("column", "first", "last")
+        table.add_column(name, justify="left" if text else "right", no_wrap=True)
     for name, series in values.items():
-        said = Text("; ".join([*notes[name], *hints(name, series, times_s, step_s, place)]))
         at = np.flatnonzero(np.isfinite(series))
         if not len(at):
-            table.add_row(name, "-", "-", "0 %", "-", "-", "-", said)
+            table.add_row(name, *["-"] * 2, "0 %", *["-"] * 3)
             continue
         known = series[at]
         when = (f"{datetime.fromtimestamp(int(times_s[k]), UTC):%Y-%m-%d %H:%M}" for k in (at[0], at[-1]))
         sizes = (f"{v:.1f}" for v in (known.min(), np.median(known), known.max()))
-        table.add_row(name, *when, f"{100 * len(at) / len(series):.0f} %", *sizes, said)
+        table.add_row(name, *when, f"{100 * len(at) / len(series):.0f} %", *sizes)
     return table
 
 

@@ -24,7 +24,8 @@ UNITS = {
 }  # fmt: skip
 """By how a column begins: where its median should not lie, and what it may be."""
 PERCENT = ("cloud_cover", "relative_humidity")
-NIGHT_SHARE = 0.005
+NIGHT_SHARE, MUCH_AT_NIGHT = 0.002, 0.01
+"""Of the energy: what an hour's shift brings in June, and what nothing but a wrong time or place does."""
 
 
 def hints(name: str, values: Array, times_s: NDArray[np.int64], step_s: int, place: Place) -> list[str]:
@@ -86,6 +87,8 @@ def _night(values: Array, times_s: NDArray[np.int64], step_s: int, place: Place)
         return []
     noon = np.array([(power * np.roll(sun.clear_ghi_wm2, k)).sum() for k in _shifts(step_s)])
     hours = _shifts(step_s)[int(noon.argmax())] * step_s / 3600.0
+    if not hours and dark < MUCH_AT_NIGHT:
+        return []
     late = f"; it fits the sun best {abs(hours):g} h {'earlier' if hours > 0 else 'later'}" if hours else ""
     return [f"{100 * dark:.1f} % of the energy while the sun is down: times that are not UTC{late}?"]
 

@@ -62,7 +62,7 @@ def mapping(site: SiteConfig, url: str) -> dict[str, Any]:
 
     def relay(room: Any, sign: float) -> dict[str, Any]:
         return {"measurement": "relay", "field": "state", "tags": {"room": room.id}, "kind": "held",
-                "hold": "7d", "scale": sign * room.heater_w}  # fmt: skip
+                "hold": "90d", "scale": sign * room.heater_w}  # fmt: skip
 
     columns: dict[str, Any] = {
         "load_w": [
