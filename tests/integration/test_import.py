@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -97,6 +99,9 @@ def steps(minutes: np.ndarray) -> np.ndarray:
 
 def test_every_style_of_recorder_gives_what_the_house_did(imported: Path, past: Recording) -> None:
     first = int(past.times_s[0]) - 60
+    for path in imported.iterdir():
+        text = gzip.decompress(path.read_bytes()).decode()
+        assert not re.search(r"\.\d{4}", text), f"{path.name} has more digits than anybody measures"
     load = read_dataset(imported / "load.csv.gz", "load", Place()).series
     assert (load.start_s, load.step_s) == (first, STEP_S)
     off = load.values - steps(past.base_w)
@@ -242,18 +247,39 @@ def test_a_wrong_option_is_named(tmp_path: Path, arguments: tuple[str, ...], say
     assert result.exit_code == 1 and says in said(result), said(result)
 
 
-def test_a_sensor_that_was_renamed_goes_on(url: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("how", [{}, {"kind": "held", "hold": "5min"}], ids=["mean", "held"])
+def test_a_sensor_that_was_renamed_goes_on(url: str, tmp_path: Path, how: dict[str, str]) -> None:
     """Home Assistant writes the friendly name as a tag: a new name is a new series."""
     write_lines(url, [
         *(f"W,entity_id=meter,friendly_name=Old value={300 + m} {noon(3, m)}" for m in range(60)),
         *(f"W,entity_id=meter,friendly_name=New value={400 + m} {noon(3, m)}" for m in range(60, 120)),
     ])  # fmt: skip
-    mapping = one(url, measurement="W", field="value", tags={"entity_id": "meter"})
+    mapping = one(url, measurement="W", field="value", tags={"entity_id": "meter"}, **how)
     result = run(tmp_path, mapping, "2025-06-03T12:00Z", "2025-06-03T14:00Z")
     assert result.exit_code == 0, said(result)
     assert "friendly_name: Old or New" in said(result)
     found = read_dataset(tmp_path / "out" / "load.csv.gz", "load", Place()).series.values
     np.testing.assert_allclose(found, [307, 322, 337, 352, 467, 482, 497, 512])
+
+
+def test_what_was_written_before_the_beginning_and_after_the_end_counts(url: str, tmp_path: Path) -> None:
+    """A relay that has been on since the day before, and counters whose readings lie across both ends."""
+    write_lines(url, [
+        f"resting on=1 {noon(7, -1_000)}",
+        *(f"early energy={1_000 + 1_000 * (m + 5) / 60} {noon(7, m)}" for m in range(-5, 60, 15)),
+        *(f"late energy={1_000 + 1_000 * (m + 10) / 60} {noon(7, m)}" for m in range(-10, 70, 15)),
+    ])  # fmt: skip
+    parts = {
+        "load_w": {"measurement": "resting", "field": "on", "kind": "held", "hold": "1d", "scale": 500},
+        "pv_w": {"measurement": "early", "field": "energy", "kind": "counter"},
+        "price_eur_mwh": {"measurement": "late", "field": "energy", "kind": "counter"},
+    }
+    mapping = {"url": url, "org": "home", "bucket": "home", "columns": parts}
+    result = run(tmp_path, mapping, "2025-06-07T12:00Z", "2025-06-07T13:00Z")
+    assert result.exit_code == 0, said(result)
+    for kind, expected in (("load", 500), ("pv", 1_000), ("price", 1_000)):
+        found = read_dataset(tmp_path / "out" / f"{kind}.csv.gz", kind, Place()).series.values
+        np.testing.assert_allclose(found, [expected] * 4, err_msg=kind)
 
 
 @pytest.mark.parametrize("kind", ["mean", "held", "counter"])

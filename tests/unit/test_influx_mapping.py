@@ -213,6 +213,13 @@ def test_the_same_history_gives_the_same_bytes(tmp_path: Path) -> None:
     frames = tables(columns("load_w"), SUNNY[: 4 * DAY])
     one, other = write(frames, tmp_path / "a")["load"], write(frames, tmp_path / "b")["load"]
     assert one.read_bytes() == other.read_bytes()
+    assert one.read_bytes()[4:8] == bytes(4), "no time of day in it"
+
+
+def test_half_a_step_is_enough_to_know_a_room() -> None:
+    nan = np.nan
+    found = importing._mean_of_known(np.array([[19.0, 20.0], [19.0, nan], [nan, 20.0], [nan, nan]]))
+    np.testing.assert_array_equal(found, [19.5, 19.0, 20.0, nan])
 
 
 def test_months_follow_each_other_to_the_end() -> None:

@@ -127,7 +127,7 @@ def test_whatever_a_counter_meets_power_stays_in_what_was_drawn(power_w, resets,
     """Resets and silences of two hours: never below zero, never above the most that ran, energy right."""
     energy = np.append(0.0, np.cumsum(power_w) / 60)
     times = 60.0 * np.arange(MINUTES + 1)
-    for at in resets:
+    for at in sorted(resets):
         energy[at:] -= energy[at]
     energy = np.floor(energy / tick_wh) * tick_wh
     heard = np.ones(len(times), bool)

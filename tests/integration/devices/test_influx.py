@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -80,6 +81,16 @@ async def test_a_database_that_is_away_is_named():
     with pytest.raises(DeviceUnavailable, match=f"influxdb at {url}"):
         await history.series(SOURCE, START, STOP, 900)
     await history.close()
+
+
+async def test_a_database_that_never_answers_is_given_up():
+    with socket.socket() as mute:
+        mute.bind(("127.0.0.1", 0))
+        mute.listen()
+        history = InfluxHistory(f"http://127.0.0.1:{mute.getsockname()[1]}", "token", "home", 0.2)
+        with pytest.raises(DeviceUnavailable, match=r"timed out.*ask for a shorter time"):
+            await asyncio.wait_for(history.series(SOURCE, START, STOP, 900), 20)
+        await history.close()
 
 
 @pytest.fixture(scope="module")

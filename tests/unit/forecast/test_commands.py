@@ -296,6 +296,7 @@ def test_issues_are_local_midnights_over_the_change_of_time() -> None:
     issues = daily_issues(start, end, "00:00", place)
     assert np.diff(issues).tolist() == [86_400, 82_800]
     assert duration_s("7d", "refit-every") == 604_800
+    assert duration_s("15min", "step") == duration_s("15m", "step") == 900
 
 
 def test_scores_agree_with_sktime() -> None:
