@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gzip
-import os
 import re
 import signal
 import socket
@@ -85,8 +84,9 @@ def imported(
         f"{datetime.fromtimestamp(int(s), UTC):%Y-%m-%dT%H:%MZ}"
         for s in (past.times_s[0] - 60, past.times_s[-1])
     )
-    os.environ[VARIABLE] = TOKEN
-    result = run(folder, lived.mapping(site, url), begin, end, "--site", str(config.DEFAULT_SITE))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(VARIABLE, TOKEN)
+        result = run(folder, lived.mapping(site, url), begin, end, "--site", str(config.DEFAULT_SITE))
     assert result.exit_code == 0, said(result)
     assert "pems train thermal --data" in said(result)
     return folder / "out"
