@@ -382,6 +382,7 @@ FIXES = {
     "finite_number": "; fill the gap first",
     "float_type": "; fill the gap or take off the quotes",
     "int_type": "; round it or take off the quotes",
+    "string_type": "; put it in quotes",
     "timezone_aware": "; write for example 2026-01-15T11:00:00Z",
 }
 """What is to be done, where pydantic says only what is wrong."""

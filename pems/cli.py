@@ -50,6 +50,8 @@ def main() -> None:
     wanted = sys.argv[1] if len(sys.argv) > 1 else "--help"
     if wanted in WITH_MODELS or wanted.startswith("-"):
         from pems import commands_models  # noqa: F401  # seconds to import
+    if wanted == "import" or wanted.startswith("-"):
+        from pems import commands_import  # noqa: F401  # so does this
     try:
         app()
     except (config.ConfigError, FileNotFoundError, LookupError, ConnectionError) as error:

@@ -116,16 +116,22 @@ def model_list(home: Home = None, root: Root = ROOT) -> None:
 def model_promote(
     kind: Annotated[str, typer.Argument(help=KIND)],
     file: Annotated[Path, typer.Argument(help="Model file of `pems train`.")],
+    out: Annotated[
+        Path | None, typer.Option(help="Write it here for `pems up --models` instead, for a house to come.")
+    ] = None,
     home: Home = None,
     root: Root = ROOT,
 ) -> None:
     """Put a model file into the house's store and into force, whatever its score."""
-    folder = find(root, home)
     try:
         promoted, content = trainer.by_hand(kind, file.read_bytes())
     except ValueError as error:
         raise fail(f"{file}: {error}") from error
-    with broker_of(folder) as settings:
+    if out is not None:
+        promotion.save(out, [(promoted, content)])
+        console.print(f"{kind}: model {promoted.content_hash[:12]} is in {out}", soft_wrap=True)
+        return
+    with broker_of(find(root, home)) as settings:
         sequence = promotion.promote_now(settings, promoted, content)
     console.print(f"{kind}: model {promoted.content_hash[:12]} promoted at sequence {sequence}")
 

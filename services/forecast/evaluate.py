@@ -25,12 +25,12 @@ app = typer.Typer(
     help="Score the forecasts on recorded data: rolling origin, nothing after an issue time is used.",
 )
 
-_UNITS_S = {"m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+_UNITS_S = {"m": 60, "min": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 
 def duration_s(text: str, name: str) -> int:
-    """`24h`, `7d`, `90m` in seconds; raises ValueError naming the option."""
-    match = re.fullmatch(r"(\d+)\s*([mhdw])", text.strip())
+    """`24h`, `7d`, `90m` or `90min` in seconds; raises ValueError naming the option."""
+    match = re.fullmatch(r"(\d+)\s*(min|[mhdw])", text.strip())
     if match is None or int(match[1]) == 0:
         raise ValueError(f"{name}: {text!r} is not a duration; write 24h or 7d")
     return int(match[1]) * _UNITS_S[match[2]]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -11,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from chassis.models import FolderStore
+from chassis.models import FolderStore, name_of
 from services.forecast.core.calendar import DAY_S
 from services.forecast.core.place import Place
 from services.forecast.core.predictor import Predictor
@@ -21,6 +23,7 @@ from services.forecast.core.scores import score
 from services.forecast.core.series import Dataset
 from services.forecast.evaluate import daily_issues, duration_s, instant
 from services.forecast.files import read_dataset, read_place
+from services.forecast.retrain import consider
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -52,21 +55,52 @@ def train_and_consider(
     return candidate, registry.consider(candidate, data, place, issues)
 
 
+def _for_a_house(kind: str, data: Path, site: Path | None, out: Path, as_json: bool) -> None:
+    """A model trained and judged as a house does it, written for `pems model promote`."""
+    place = read_place(site)
+    with _waiting(f"training {kind}"):
+        verdict = consider(kind, read_dataset(data, kind, place), place, None)
+    out.write_bytes(verdict.content)
+    if as_json:
+        typer.echo(json.dumps({
+            "better": verdict.better, "model": name_of(verdict.content), "out": str(out),
+            "candidate_loss": verdict.candidate_loss, "untrained_loss": verdict.incumbent_loss,
+            "reason": verdict.reason,
+        }, indent=1))  # fmt: skip
+        return
+    advice = "better" if verdict.better else "no better: leave it"
+    Console().print(f"{kind} model {name_of(verdict.content)[:12]} written to {out}: {advice}")
+    Console().print(verdict.reason)
+
+
+@contextmanager
+def _waiting(text: str) -> Iterator[None]:
+    with Progress(
+        SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(),
+        console=Console(stderr=True), transient=True,
+    ) as bar:  # fmt: skip
+        bar.add_task(text, total=None)
+        yield
+
+
 def _train(
     kind: str, data: Path, site: Path | None, registry: Path, issue_at: str, lead: str,
-    window: str, as_json: bool, parameters: Path | None,
+    window: str, as_json: bool, parameters: Path | None, out: Path | None,
 ) -> None:  # fmt: skip
     try:
+        if out is not None:
+            if (registry, issue_at, lead, window, parameters) != (DEFAULT_STORE, "00:00", "48h", "14d", None):
+                raise ValueError(
+                    "--out trains as a house does; leave out --registry, --issue-at, --lead, --window "
+                    "and --parameters"
+                )
+            return _for_a_house(kind, data, site, out, as_json)
         place = read_place(site)
         dataset = read_dataset(data, kind, place)
         start = instant("1970-01-02", "from", place)
         phase = int(daily_issues(start, start.replace(day=3), issue_at, place)[0]) % DAY_S
         tuned = json.loads(parameters.read_text()) if parameters is not None else {}
-        with Progress(
-            SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(),
-            console=Console(stderr=True), transient=True,
-        ) as bar:  # fmt: skip
-            bar.add_task(f"training {kind} on {len(dataset.series.values)} steps", total=None)
+        with _waiting(f"training {kind} on {len(dataset.series.values)} steps"):
             model, decision = train_and_consider(
                 kind, dataset, place, Registry(FolderStore(registry)), issue_phase_s=phase,
                 lead_s=duration_s(lead, "lead"), window_days=duration_s(window, "window") // DAY_S,
@@ -78,13 +112,13 @@ def _train(
     assert model.metadata is not None
     top = dict(list(model.importance().items())[:10])
     if as_json:
-        out = {
+        told = {
             "promoted": decision.promoted, "model": decision.candidate, "incumbent": decision.incumbent,
             "candidate_loss": decision.candidate_loss, "incumbent_loss": decision.incumbent_loss,
             "reason": decision.reason, "rows": model.metadata.rows, "scores": model.metadata.scores,
             "left_out_days": model.metadata.left_out, "importance": top,
         }  # fmt: skip
-        typer.echo(json.dumps(out, indent=1))
+        typer.echo(json.dumps(told, indent=1))
         return
     console = Console()
     verdict = "promoted" if decision.promoted else "kept aside"
@@ -105,6 +139,7 @@ IssueAt = Annotated[str, typer.Option("--issue-at", help="wall-clock HH:MM at th
 Lead = Annotated[str, typer.Option("--lead", help="24h or 48h")]
 Window = Annotated[str, typer.Option("--window", help="recent days on which models are compared")]
 AsJson = Annotated[bool, typer.Option("--json", help="print one JSON object")]
+Out = Annotated[Path | None, typer.Option("--out", help="Train as a house does; write the model here.")]
 Tuned = Annotated[Path | None, typer.Option("--parameters", help="JSON written by `search`")]
 DEFAULT_STORE = Path("models")
 
@@ -113,27 +148,30 @@ DEFAULT_STORE = Path("models")
 def train_pv(
     data: Data, site: Site = None, registry: Store = DEFAULT_STORE, issue_at: IssueAt = "00:00",
     lead: Lead = "48h", window: Window = "14d", as_json: AsJson = False, parameters: Tuned = None,
+    out: Out = None,
 ) -> None:  # fmt: skip
     """Train the PV forecast on column pv_w and weather."""
-    _train("pv", data, site, registry, issue_at, lead, window, as_json, parameters)
+    _train("pv", data, site, registry, issue_at, lead, window, as_json, parameters, out)
 
 
 @app.command("load")
 def train_load(
     data: Data, site: Site = None, registry: Store = DEFAULT_STORE, issue_at: IssueAt = "00:00",
     lead: Lead = "48h", window: Window = "14d", as_json: AsJson = False, parameters: Tuned = None,
+    out: Out = None,
 ) -> None:  # fmt: skip
     """Train the load forecast on column load_w."""
-    _train("load", data, site, registry, issue_at, lead, window, as_json, parameters)
+    _train("load", data, site, registry, issue_at, lead, window, as_json, parameters, out)
 
 
 @app.command("price")
 def train_price(
     data: Data, site: Site = None, registry: Store = DEFAULT_STORE, issue_at: IssueAt = "00:00",
     lead: Lead = "48h", window: Window = "14d", as_json: AsJson = False, parameters: Tuned = None,
+    out: Out = None,
 ) -> None:  # fmt: skip
     """Train the price forecast on column price_eur_mwh."""
-    _train("price", data, site, registry, issue_at, lead, window, as_json, parameters)
+    _train("price", data, site, registry, issue_at, lead, window, as_json, parameters, out)
 
 
 @app.command("roll-back")

@@ -58,10 +58,7 @@ def prior_for(history: History, site: Path | None) -> tuple[HouseModel, bool, tu
     naming what is wrong with it.
     """
     if site is not None:
-        try:
-            raw = yaml.safe_load(site.read_text())
-        except yaml.YAMLError as error:
-            raise ValueError(f"{site}: cannot be read: {error}") from error
+        raw = _read(site)
         if isinstance(raw, dict) and "rooms" not in raw:
             return default_prior(history.rooms, *stated_place(raw)), False, ()
         from_site = model_of(SiteConfig.model_validate(raw))
@@ -86,6 +83,22 @@ def prior_for(history: History, site: Path | None) -> tuple[HouseModel, bool, tu
         )
     latitude, longitude, zone, note = locate(history)
     return default_prior(history.rooms, latitude, longitude, zone), False, (note,)
+
+
+def _read(site: Path) -> Any:
+    """The plain values of a site file; ValueError when it is no YAML."""
+    try:
+        return yaml.safe_load(site.read_text())
+    except yaml.YAMLError as error:
+        raise ValueError(f"{site}: cannot be read: {error}") from error
+
+
+def rooms_of(site: Path | None) -> tuple[str, ...]:
+    """The rooms of a house's own site file; none when it only says where it is."""
+    raw = None if site is None else _read(site)
+    if not isinstance(raw, dict) or "rooms" not in raw:
+        return ()
+    return model_of(SiteConfig.model_validate(raw)).room_names
 
 
 def faults(history: History) -> tuple[Finding, ...]:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import typer
 from rich.console import Console
 from rich.table import Table
 
 from contracts.thermal_model import HouseModel, content_hash, to_json
+from services.thermal.core.history import History
 from services.thermal.core.identify import Identification, identify
-from services.thermal.evaluate import parse_time, prior_for
+from services.thermal.core.structure import CANDIDATES, FOR_THE_PLANNER
+from services.thermal.evaluate import parse_time, prior_for, rooms_of
 from services.thermal.history_csv import read_history
 
 app = typer.Typer(help="Train models from recordings.", no_args_is_help=True)
@@ -21,19 +25,37 @@ app = typer.Typer(help="Train models from recordings.", no_args_is_help=True)
 def train(
     data: Path, site: Path | None = None, until: str | None = None
 ) -> tuple[Identification, tuple[str, ...]]:
-    """Identify from all rows (before `until`); returns the result and notes on the clock."""
+    """Identify from all rows (before `until`); returns the result and notes on the clock.
+
+    With the house's own site file the model is one that the house takes: its rooms in its order, and
+    structures that the planner can hold.
+    """
     history, notes = read_history(data)
     if until is not None:
         limit = parse_time(until, "--until")
         history = history.rows(0, int((history.epoch_s < limit).sum()))
+    house = rooms_of(site)
+    if set(history.rooms) <= set(house):
+        history = _whole(history, house)
     prior, pairs_known, more = prior_for(history, site)
     found = identify(
         history,
         prior,
         pairs_known=pairs_known,
         code_version=code_hash(),
+        candidates=FOR_THE_PLANNER if house else CANDIDATES,
     )
     return found, (*notes, *more)
+
+
+def _whole(history: History, rooms: tuple[str, ...]) -> History:
+    """The history with the house's rooms in its order, as its model has them; NaN where there is none."""
+    column = {room: history.temperature_c[:, k] for k, room in enumerate(history.rooms)}
+    unknown = np.full(len(history.epoch_s), np.nan)
+    return replace(
+        history, rooms=rooms,
+        temperature_c=np.column_stack([column.get(room, unknown) for room in rooms]),
+    )  # fmt: skip
 
 
 def code_hash() -> str:

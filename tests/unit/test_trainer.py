@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
 from zoneinfo import ZoneInfo
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from chassis.models import FolderStore, ModelProblem, name_of, verified
 from contracts.envelope import Event
@@ -18,7 +20,8 @@ from contracts.events.measurement import RoomSampled
 from contracts.events.system import ConfigLoaded, ModelChecked, ModelPromoted
 from contracts.site import SiteConfig
 from contracts.thermal_model import HouseModel, to_json
-from pems import promotion
+from pems import commands_models, promotion  # noqa: F401  # which registers its commands
+from pems.cli import app
 from pems.nightly import night_of
 from pems.trainer import by_hand, due, read, roll_back, train_house
 from services.forecast.core.bands import Bands, IntArray
@@ -308,3 +311,18 @@ def test_prices_are_judged_without_those_that_were_published_later() -> None:
     values = np.random.default_rng(2).normal(80.0, 30.0, 30 * 24)
     verdict = consider("price", Dataset(Series(start, 3_600, values)), TestConsider.place, None)
     assert verdict.incumbent_loss > 3.0
+
+
+def test_model_files_become_the_folder_that_a_house_to_come_starts_with(
+    tmp_path: Path, site: SiteConfig
+) -> None:
+    file, folder = tmp_path / "rooms.model", tmp_path / "models"
+    file.write_text(to_json(model_of(site)) + "\n")
+    command = ["model", "promote", "thermal", str(file), "--out", str(folder)]
+    result = CliRunner().invoke(app, [*command, "--root", str(tmp_path / "no-house")])
+    assert result.exit_code == 0, result.output
+    [(found, content)] = promotion.load(folder)
+    assert (found.quantity, found.content_hash) == ("thermal", name_of(content))
+    assert thermal_content.unpack(content)[0] == model_of(site)
+    file.write_text("{}")
+    assert CliRunner().invoke(app, command).exit_code == 1

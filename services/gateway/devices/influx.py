@@ -1,25 +1,29 @@
-"""History out of InfluxDB 2: one Flux query a series, onto an even grid of UTC times.
+"""History out of InfluxDB 2: Flux queries of one series, onto an even grid of UTC times or as written.
 
 Sources: InfluxDB 2.7 documentation of ``/api/v2/query`` and of Flux ``aggregateWindow`` (windows
 are left-closed, and ``timeSrc: "_start"`` labels them by their beginning; empty windows are left
-out here and become NaN). Import runs when somebody asks for it, never in the control loop.
+out here and become NaN). ``timeWeightedAvg`` draws a line from value to value, and what is written on
+change stands until the next: such states are read as they were written (``core/steps.py`` makes means
+of them). Import runs when somebody asks for it, never in the control loop.
 
-Time-out: 30 s a query, which runs in a thread of its own.
+Time-out: 30 s without a word, by default; queries run in a thread of their own.
 """
 
 from __future__ import annotations
 
 import asyncio
 import dataclasses
+import io
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 
 import numpy as np
-from influxdb_client import InfluxDBClient
+import pandas as pd
+from influxdb_client import Dialect, InfluxDBClient
 from influxdb_client.client.exceptions import InfluxDBError
 from influxdb_client.rest import ApiException
 from numpy.typing import NDArray
@@ -29,6 +33,15 @@ from services.gateway.devices.base import DeviceUnavailable, write_time
 
 TIMEOUT_S = 30.0
 Join = Literal["mean", "last", "sum", "max", "min"]
+WORDS = {"on": 1.0, "off": 0.0, "true": 1.0, "false": 0.0, "unavailable": np.nan, "unknown": np.nan}
+"""What recorders write for a state in words; Home Assistant the last two for none."""
+LOOK = (
+    ("unauthorized", "the token is not known there; set it as the server's page of tokens shows it"),
+    ("could not find bucket", "check the bucket's name, and that the token may read it"),
+    ("organization", "check the name of the organisation"),
+    ("timed out", "it takes too long; ask for a shorter time or a longer step"),
+)
+"""What InfluxDB says, and what to look at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +54,7 @@ class Source:
     tags : tag values that select exactly one series
     join : how the values of one step become one
     scale : multiplied onto every value, to reach the house's unit (1000 for kW to W)
+    joined : the tags select several series that follow each other, and they are one
     """
 
     bucket: str
@@ -49,6 +63,7 @@ class Source:
     tags: Mapping[str, str] = dataclasses.field(default_factory=dict)
     join: Join = "mean"
     scale: float = 1.0
+    joined: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +74,23 @@ class History:
     values: NDArray[np.float64]
 
 
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A series that a source matches: its tags, when it began and ended, and its first value."""
+
+    tags: Mapping[str, str]
+    first: datetime
+    last: datetime
+    example: object
+
+
 class InfluxHistory:
     """Read-only access to one InfluxDB; the token needs no more than read permission."""
 
-    def __init__(self, url: str, token: str, org: str) -> None:
+    def __init__(self, url: str, token: str, org: str, timeout_s: float = TIMEOUT_S) -> None:
         self._url = url
         self._client = InfluxDBClient(
-            url=url, token=token, org=org, timeout=int(1_000 * TIMEOUT_S), enable_gzip=True
+            url=url, token=token, org=org, timeout=int(1_000 * timeout_s), enable_gzip=True
         )
 
     async def connect(self) -> None:
@@ -83,19 +108,55 @@ class InfluxHistory:
         Raises DeviceUnavailable when InfluxDB does not answer or refuses the query, ValueError
         when the source matches several series or holds something else than numbers.
         """
-        query = flux(source, start, stop, step_s)
+        rows = await self._ask(self._rows, flux(source, start, stop, step_s))
+        return onto_grid(rows, source, start, stop, step_s)
+
+    async def matches(self, source: Source, start: datetime, stop: datetime) -> list[Piece]:
+        """The series that the source selects on ``[start, stop)``, by their beginnings."""
+        chosen = selection(source, start, stop)
+        first = await self._ask(self._rows, f"{chosen}  |> first()\n")
+        last = {
+            _tags(row): row["_time"] for row in await self._ask(self._rows, f"{chosen}  |> last()\n")
+        }
+        found = [
+            Piece(dict(tags), row["_time"], last.get(tags, row["_time"]), row["_value"])
+            for row in first
+            for tags in (_tags(row),)
+        ]
+        return sorted(found, key=lambda piece: piece.first)
+
+    async def written(
+        self, source: Source, start: datetime, stop: datetime, thin_s: int = 0
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Epoch seconds and values on ``[start, stop)`` as written, times ``scale``, in order.
+
+        With `thin_s` the last of every so many seconds only. On and off count as 1 and 0, and what is
+        unavailable as NaN; ValueError for other words.
+        """
+        thin = f"  |> window(every: {thin_s}s)\n  |> last()\n" if thin_s else ""
+        query = f'{selection(source, start, stop)}{thin}  |> keep(columns: ["_time", "_value"])\n'
+        times_s, values = as_written(await self._ask(self._text, query), source)
+        order = np.argsort(times_s, kind="stable")
+        return times_s[order], values[order]
+
+    async def _ask(self, how: Callable[[str], Any], query: str) -> Any:
         try:
-            rows = await asyncio.to_thread(self._rows, query)
+            return await asyncio.to_thread(how, query)
         except (ApiException, InfluxDBError, HTTPError, OSError) as error:
             message = getattr(error, "message", None) or getattr(error, "body", None) or error
             raise self._lost(str(message)) from error
-        return onto_grid(rows, source, start, stop, step_s)
+
+    def _text(self, query: str) -> bytes:
+        """The answer as CSV."""
+        dialect = Dialect(header=True, annotations=[])
+        return bytes(self._client.query_api().query_raw(query, dialect=dialect).data)
 
     def _rows(self, query: str) -> list[Mapping[str, Any]]:
         return [record.values for record in self._client.query_api().query_stream(query)]
 
     def _lost(self, reason: str) -> DeviceUnavailable:
-        return DeviceUnavailable("influxdb", self._url, reason)
+        fix = next((f" ({look})" for said, look in LOOK if said in reason), "")
+        return DeviceUnavailable("influxdb", self._url, reason + fix)
 
 
 def flux(source: Source, start: datetime, stop: datetime, step_s: int) -> str:
@@ -105,14 +166,21 @@ def flux(source: Source, start: datetime, stop: datetime, step_s: int) -> str:
             f"start {start}, stop {stop}, step {step_s} s: wanted start before stop, and a start "
             "on the grid of steps since 1970"
         )
+    return (
+        f"{selection(source, start, stop)}"
+        f"  |> aggregateWindow(every: {step_s}s, fn: {source.join}, "
+        'timeSrc: "_start", createEmpty: false)\n' + ("  |> group()\n" if source.joined else "")
+    )
+
+
+def selection(source: Source, start: datetime, stop: datetime) -> str:
+    """The beginning of every query: which series, and of when."""
     conditions = {"_measurement": source.measurement, "_field": source.field, **source.tags}
     chosen = " and ".join(f"r[{_text(k)}] == {_text(v)}" for k, v in conditions.items())
     return (
         f"from(bucket: {_text(source.bucket)})\n"
         f"  |> range(start: {write_time(start)}, stop: {write_time(stop)})\n"
         f"  |> filter(fn: (r) => {chosen})\n"
-        f"  |> aggregateWindow(every: {step_s}s, fn: {source.join}, "
-        'timeSrc: "_start", createEmpty: false)\n'
     )
 
 
@@ -143,6 +211,35 @@ def onto_grid(
             raise ValueError(f"{source.measurement}.{source.field}: {at} is not on the grid")
         values[index] = value * source.scale
     return History(times_s, values)
+
+
+def as_written(
+    answer: bytes, source: Source
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Times and values of an answer in CSV; ValueError when it holds words that are no states."""
+    if not answer.strip():
+        return np.empty(0), np.empty(0)
+    frame = pd.read_csv(io.BytesIO(answer), float_precision="round_trip")
+    if "_time" not in frame.columns:
+        raise ValueError(f"{source.measurement}.{source.field}: InfluxDB says {answer[:300]!r}")
+    times = pd.to_datetime(frame["_time"], utc=True, format="ISO8601").dt.tz_localize(None)
+    given = frame["_value"]
+    if not pd.api.types.is_numeric_dtype(given) or pd.api.types.is_bool_dtype(given):
+        words = given.astype(str).str.strip().str.lower()
+        if strange := sorted(set(words) - set(WORDS))[:3]:
+            raise ValueError(
+                f"{source.measurement}.{source.field}: {', '.join(strange)}: wanted numbers, on or off"
+            )
+        given = words.map(WORDS)
+    return (
+        times.to_numpy().astype("datetime64[ms]").astype(np.int64) / 1e3,
+        given.to_numpy(dtype=np.float64) * source.scale,
+    )
+
+
+def _tags(row: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    kept = {k: v for k, v in row.items() if not k.startswith("_") and k not in ("result", "table")}
+    return tuple(sorted(kept.items()))
 
 
 def _text(value: str) -> str:

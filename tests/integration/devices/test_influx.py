@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
-import subprocess
-import time
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from services.gateway.devices.base import DeviceUnavailable
 from services.gateway.devices.influx import InfluxHistory, Source, flux, onto_grid
+from tests.integration.influx_server import TOKEN, influx_server, write_lines
 
 START = datetime(2026, 1, 15, tzinfo=UTC)
 STOP = START + timedelta(hours=2)
@@ -85,63 +83,71 @@ async def test_a_database_that_is_away_is_named():
     await history.close()
 
 
-def influxd() -> Path:
-    """The real server: PEMS_INFLUXD, or where the shared tools keep what they built."""
-    named = os.environ.get("PEMS_INFLUXD")
-    if named:
-        return Path(named)
-    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "real-servers"
-    found = sorted(cache.glob("influxd-*"))
-    if not found or not os.access(found[-1], os.X_OK):
-        pytest.skip("no influxd: set PEMS_INFLUXD to the binary of InfluxDB 2")
-    return found[-1]
-
-
-async def test_a_real_influxdb_gives_back_what_was_written(tmp_path):
-    from influxdb_client import InfluxDBClient, Point
-    from influxdb_client.client.write_api import SYNCHRONOUS
-
-    binary = influxd()
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    url = f"http://127.0.0.1:{port}"
-    server = subprocess.Popen(
-        [binary, "--http-bind-address", f"127.0.0.1:{port}", "--reporting-disabled",
-         "--bolt-path", tmp_path / "bolt", "--engine-path", tmp_path / "engine",
-         "--sqlite-path", tmp_path / "sqlite", "--log-level", "error"],
-    )  # fmt: skip
-    try:
-        history = InfluxHistory(url, "test-token", "home")
-        until = time.monotonic() + 30
-        while True:
-            try:
-                await history.connect()
-                break
-            except DeviceUnavailable:
-                assert time.monotonic() < until, "influxd did not start within 30 s"
-                await asyncio.sleep(0.2)
-        import httpx
-
-        setup = {"username": "u", "password": "password", "org": "home", "bucket": "home",
-                 "token": "test-token"}  # fmt: skip
-        assert httpx.post(f"{url}/api/v2/setup", json=setup).status_code == 201
-        with InfluxDBClient(url=url, token="test-token", org="home") as client:
-            writer = client.write_api(write_options=SYNCHRONOUS)
-            for minute in (0, 5, 10, 30):
-                at = START + timedelta(minutes=minute)
-                for phase in ("all", "L1"):
-                    point = Point("meter").tag("phase", phase).field("power", 1.0 * minute)
-                    writer.write(bucket="home", record=point.time(at))
-        found = await history.series(SOURCE, START, STOP, 900)
-        np.testing.assert_array_equal(found.values, [5, np.nan, 30, *[np.nan] * 5])
-        last = Source("home", "meter", "power", {"phase": "all"}, "last", 1_000)
-        assert (await history.series(last, START, STOP, 900)).values[0] == 10_000
-        with pytest.raises(ValueError, match="several series"):
-            await history.series(Source("home", "meter", "power"), START, STOP, 900)
-        with pytest.raises(DeviceUnavailable, match="bucket"):
-            await history.series(Source("cellar", "meter", "power"), START, STOP, 900)
+async def test_a_database_that_never_answers_is_given_up():
+    with socket.socket() as mute:
+        mute.bind(("127.0.0.1", 0))
+        mute.listen()
+        history = InfluxHistory(f"http://127.0.0.1:{mute.getsockname()[1]}", "token", "home", 0.2)
+        with pytest.raises(DeviceUnavailable, match=r"timed out.*ask for a shorter time"):
+            await asyncio.wait_for(history.series(SOURCE, START, STOP, 900), 20)
         await history.close()
-    finally:
-        server.kill()
-        server.wait()
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with influx_server(tmp_path_factory.mktemp("influx")) as address:
+        yield address
+
+
+def seconds(minute: float) -> int:
+    return int(START.timestamp() + 60 * minute)
+
+
+async def test_a_real_influxdb_gives_back_what_was_written(url):
+    write_lines(url, [
+        f"meter,phase={phase} power={1.0 * minute} {seconds(minute)}"
+        for minute in (0, 5, 10, 30) for phase in ("all", "L1")
+    ])  # fmt: skip
+    history = InfluxHistory(url, TOKEN, "home")
+    await history.connect()
+    found = await history.series(SOURCE, START, STOP, 900)
+    np.testing.assert_array_equal(found.values, [5, np.nan, 30, *[np.nan] * 5])
+    last = Source("home", "meter", "power", {"phase": "all"}, "last", 1_000)
+    assert (await history.series(last, START, STOP, 900)).values[0] == 10_000
+    with pytest.raises(ValueError, match="several series"):
+        await history.series(Source("home", "meter", "power"), START, STOP, 900)
+    with pytest.raises(DeviceUnavailable, match=r"bucket.*check the bucket's name"):
+        await history.series(Source("cellar", "meter", "power"), START, STOP, 900)
+    pieces = await history.matches(Source("home", "meter", "power"), START, STOP)
+    assert [piece.tags for piece in pieces] == [{"phase": "L1"}, {"phase": "all"}]
+    assert {piece.last for piece in pieces} == {START + timedelta(minutes=30)}
+    assert await history.matches(Source("home", "meter", "voltage"), START, STOP) == []
+    await history.close()
+    stranger = InfluxHistory(url, "wrong", "home")
+    with pytest.raises(DeviceUnavailable, match=r"unauthorized.*the token is not known"):
+        await stranger.series(SOURCE, START, STOP, 900)
+    await stranger.close()
+
+
+async def test_states_come_as_written_in_words_or_numbers_and_counters_thinned(url):
+    words = ("on", "off", "unavailable", "on")
+    write_lines(url, [
+        *(f'switch word="{word}" {seconds(10 * k)}' for k, word in enumerate(words)),
+        *(f"switch truth={str(k % 2 == 0).lower()} {seconds(10 * k)}" for k in range(4)),
+        *(f'switch strange="{word}" {seconds(k)}' for k, word in enumerate(("on", "ajar"))),
+        *(f"switch count={k}i {seconds(k / 6)}" for k in range(60)),
+    ])  # fmt: skip
+    history = InfluxHistory(url, TOKEN, "home")
+    times, values = await history.written(Source("home", "switch", "word", scale=2_400), START, STOP)
+    np.testing.assert_array_equal(times, [seconds(10 * k) for k in range(4)])
+    np.testing.assert_array_equal(values, [2_400, 0, np.nan, 2_400])
+    _, values = await history.written(Source("home", "switch", "truth"), START, STOP)
+    np.testing.assert_array_equal(values, [1, 0, 1, 0])
+    with pytest.raises(ValueError, match=r"switch\.strange: ajar: wanted numbers, on or off"):
+        await history.written(Source("home", "switch", "strange"), START, STOP)
+    times, values = await history.written(Source("home", "switch", "count"), START, STOP, 60)
+    np.testing.assert_array_equal(values, np.arange(5, 60, 6), "the last of each minute")
+    np.testing.assert_array_equal(times, [seconds(k / 6) for k in range(5, 60, 6)], "at its own time")
+    times, values = await history.written(Source("home", "switch", "none"), START, STOP)
+    assert len(times) == len(values) == 0
+    await history.close()

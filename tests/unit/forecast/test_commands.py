@@ -10,15 +10,17 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from chassis.models import FolderStore
+from chassis.models import FolderStore, name_of
 from services.forecast.core.bands import Bands
 from services.forecast.core.baselines import lag_baselines
 from services.forecast.core.load import LoadPredictor
 from services.forecast.core.place import Place
+from services.forecast.core.registry import unpack
 from services.forecast.core.scores import pinball, score
 from services.forecast.core.series import Dataset, Series
 from services.forecast.evaluate import app, daily_issues, duration_s, evaluate_file, instant
 from services.forecast.files import read_dataset, read_place
+from services.forecast.retrain import consider
 from services.forecast.train import app as train_app
 
 SITE = {"latitude": 50.08, "longitude": 14.43, "time_zone": "Europe/Prague", "country": "CZ"}
@@ -294,6 +296,7 @@ def test_issues_are_local_midnights_over_the_change_of_time() -> None:
     issues = daily_issues(start, end, "00:00", place)
     assert np.diff(issues).tolist() == [86_400, 82_800]
     assert duration_s("7d", "refit-every") == 604_800
+    assert duration_s("15min", "step") == duration_s("15m", "step") == 900
 
 
 def test_scores_agree_with_sktime() -> None:
@@ -356,3 +359,20 @@ def test_folder_store_stays_in_its_folder(tmp_path: Path) -> None:
         store["../x"]
     del store["a/b"]
     assert len(store) == 0
+
+
+def test_a_model_for_a_house_is_judged_as_there_and_can_be_promoted(tmp_path: Path, site: Path) -> None:
+    data, out = write_load(tmp_path), tmp_path / "load.model"
+    arguments = ["load", "--data", str(data), "--site", str(site), "--out", str(out)]
+    result = CliRunner().invoke(train_app, [*arguments, "--json"])
+    assert result.exit_code == 0, result.output
+    said = json.loads(result.output)
+    verdict = consider("load", read_dataset(data, "load", read_place(site)), read_place(site), None)
+    assert out.read_bytes() == verdict.content
+    assert said["model"] == name_of(out.read_bytes())
+    assert (said["better"], said["untrained_loss"]) == (verdict.better, verdict.incumbent_loss)
+    assert unpack(out.read_bytes(), Place()).kind == "load"
+    assert not (tmp_path / "models").exists(), "a file is no registry"
+    result = CliRunner().invoke(train_app, [*arguments, "--window", "7d"])
+    assert result.exit_code == 2
+    assert "leave out --registry" in result.output

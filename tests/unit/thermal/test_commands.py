@@ -7,13 +7,21 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from typer.testing import CliRunner
 
+from contracts.site import SiteConfig
 from contracts.thermal_model import HeatShare, content_hash, from_json
+from pems.config import DEFAULT_SITE
+from services.thermal import train
 from services.thermal.core.drive import habit
+from services.thermal.core.from_site import model_of
+from services.thermal.core.identify import identify
+from services.thermal.core.structure import FOR_THE_PLANNER
 from services.thermal.evaluate import app as evaluate_app
 from services.thermal.evaluate import parse_lead, parse_time, prior_for, run
 from services.thermal.plots import hour_response_c
+from services.thermal.service import _fits
 from services.thermal.train import app as train_app
 from tests.unit.thermal.house import simulate, true_house
 
@@ -76,6 +84,33 @@ def test_train_writes_a_model_that_is_named_by_its_hash(recording: Path, tmp_pat
     assert model.room_names == ("room0", "room1")
     assert model.provenance.data_hash
     assert (tmp_path / "model.png").stat().st_size > 20_000
+
+
+def test_with_its_site_file_the_model_is_one_that_the_house_takes(
+    recording: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The site's rooms in the site's order, its heating power, and no emitter that its planner loses."""
+    raw = yaml.safe_load(DEFAULT_SITE.read_text())
+    names = ("room1", "attic", "room0")
+    for room, name in zip(raw["rooms"], names, strict=False):
+        room |= {"id": name, "neighbours": [other for other in names if other != name]}
+    raw["rooms"] = raw["rooms"][:3]
+    site = tmp_path / "site.yaml"
+    site.write_text(yaml.safe_dump(raw))
+    asked: list[object] = []
+    monkeypatch.setattr(
+        train, "identify", lambda *given, **more: asked.append(more["candidates"]) or identify(*given, **more)
+    )
+    found, _ = train.train(recording, site)
+    prior = model_of(SiteConfig.model_validate(raw))
+    assert _fits(found.model, prior) == ""
+    assert asked == [FOR_THE_PLANNER]
+    measured, unseen = found.model.rooms[0], found.model.rooms[1]
+    assert "air_capacity_j_per_k" in measured.identified
+    assert "air_capacity_j_per_k" not in unseen.identified, "nobody measured there"
+    site.write_text("latitude: [")
+    with pytest.raises(ValueError, match=r"site.yaml: cannot be read"):
+        train.train(recording, site)
 
 
 def test_training_does_not_see_the_test_stretch(
