@@ -100,9 +100,7 @@ class _Decomposition(Generation):
         if self._misses(self._cost(solution), near, slack):
             fractions, _, _ = self.master.solve()
             done.lp_solves += 1
-            self._certify(
-                0.5 * prices.best_duals + 0.5 * fractions.duals[: self.master.base.rows]
-            )
+            self._certify(prices.between(fractions.duals[: self.master.base.rows], 0.5))
         self.keep_if_cheaper(self.read(picked, solution), anew=True)
         assert done.placed is not None
         cost = done.placed.objective_eur
@@ -131,9 +129,11 @@ class _Decomposition(Generation):
         # best of them, as nobody will ask what the next ones are worth
         self.effort = FINE * self.wider
         prices = Stabilised(prices.duals if met else prices.best_duals)
+        self.cutting = not self.master.site.group_rows
         stop = min(FINE_STOP * self.wider, LATE_STOP)
         if not self.generate(prices, min(rounds, PATIENCE) - self.done.rounds, stop):
             self.generate(prices, rounds - self.done.rounds, LATE_STOP)
+        self.cutting = False
         return prices
 
     def _pick(self, near: float, slack: float) -> tuple[list[int], Solution]:

@@ -6,7 +6,7 @@ The air temperature at the end of the relay steps links a schedule to the room's
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -20,6 +20,7 @@ from services.optimizer.core.linear_model import LinearModel, Solution
 from services.optimizer.core.merit_order import MeritOrder
 from services.optimizer.core.room_rows import RoomColumns, build_tail
 from services.optimizer.core.site_rows import SiteRows, build_site
+from services.optimizer.core.step_cuts import Cut, broken, kinks
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -51,6 +52,16 @@ class _Entries:
     values: Floats
 
 
+@dataclass
+class _Held:
+    """An LP that goes on: the bounds of its own columns, the columns of each room's schedules, the cuts in it."""
+
+    lp: GrowingLp
+    bounds: tuple[Floats, Floats]
+    numbers: list[Ints]
+    cuts: int = 0
+
+
 class Master:
     """Site rows, tails and the growing set of columns; every column is kept."""
 
@@ -64,18 +75,21 @@ class Master:
         self.tail_rows: list[Ints] = []
         if steps < house.steps:
             self.tail, self.tail_rows = build_tail(self.base, house, self.site, steps)
+        self._own = self.base.clone()
+        """The base before the cuts of single steps, which are its last rows."""
+        self.cuts: list[Cut] = []
+        high = self.base.vectors()[1]
+        self._kinks = kinks(house, self.site, [high[c.grid_import] for c in self.site.scenarios])
         self.entries = [self.site.heat_entries(house, room.index) for room in house.rooms]
         self.tail_links = [self._links(room) for room in range(len(house.rooms))]
         self.columns: list[list[Column]] = [[] for _ in house.rooms]
         self._entries: list[list[_Entries]] = [[] for _ in house.rooms]
         self._known: list[dict[bytes, int]] = [{} for _ in house.rooms]
-        self._lp: GrowingLp | None = None
+        self._lps: dict[bool, _Held] = {}
+        """LPs that go on, with cuts and without."""
         self.goes_on = not self.site.group_rows
         """Behind a boiler every solve begins anew: going on was no faster there, and on four houses the plans
         were 0.4 % dearer (rooms settle at the prices of degenerate corners, which then are other ones)."""
-        self._bounds: tuple[Floats, Floats] = (np.zeros(0), np.zeros(0))
-        self._numbers: list[Ints] = []
-        """Columns of each room's schedules in `_lp`."""
         self.count = 0
         self.whole: dict[int, float] = {}
         """Columns of the site that are fixed to whole values; none at first."""
@@ -97,7 +111,7 @@ class Master:
 
     def replace(self, room: int, columns: list[Column]) -> None:
         """Put re-priced columns (same schedules, same order) in place of a room's columns."""
-        self._lp = None
+        self._lps.clear()
         self.columns[room] = columns
         self._entries[room] = [self._entries_of(room, column) for column in columns]
 
@@ -108,11 +122,45 @@ class Master:
             for rows, coefficient in self.entries[room]
         ]
         parts += [(rows, -gain @ column.end_c) for rows, gain in self.tail_links[room]]
+        parts.append(self._cut_entries(room, column.relay, 0))
         return _Entries(
             column.cost_eur,
             np.concatenate([rows for rows, _ in parts]),
             np.concatenate([values for _, values in parts]),
         )
+
+    def _cut_entries(self, room: int, relay: Relay, first: int) -> tuple[Ints, Floats]:
+        """(rows, values) of a schedule in the cuts from `first` on."""
+        cuts = [
+            (self._own.rows + number, -cut.slope[room])
+            for number, cut in enumerate(self.cuts[first:], first)
+            if relay[cut.step] and cut.slope[room]
+        ]
+        rows = np.array([row for row, _ in cuts], dtype=np.int64)
+        return rows, np.array([value for _, value in cuts])
+
+    def cut(self, solution: Solution, chosen: list[Ints]) -> int:
+        """Add the cuts that the fractions of schedules in a solution break; how many."""
+        relays = np.zeros((len(self.columns), self.steps))
+        for room, numbers in enumerate(chosen):
+            shares = solution.values[numbers]
+            for pick in np.flatnonzero(shares > 1e-9):
+                relays[room] += shares[pick] * self.columns[room][pick].relay
+        fresh = broken(self._kinks, relays, solution.values)
+        if not fresh:
+            return 0
+        first = len(self.cuts)
+        self.cuts += fresh
+        rows = self.base.add_rows(len(fresh), np.array([cut.base for cut in fresh]), np.inf)
+        self.base.put(*_site_entries(fresh, int(rows[0])))
+        for room, known in enumerate(self.columns):
+            for number, column in enumerate(known):
+                more_rows, more = self._cut_entries(room, column.relay, first)
+                old = self._entries[room][number]
+                self._entries[room][number] = _Entries(
+                    old.cost_eur, np.append(old.rows, more_rows), np.append(old.values, more)
+                )
+        return len(fresh)
 
     def add(self, room: int, column: Column) -> bool:
         """Add a schedule; False when the master has it already."""
@@ -149,6 +197,9 @@ class Master:
     def _with(self, held: list[list[_Entries]]) -> tuple[LinearModel, list[Ints], Ints]:
         """As `model`, with these entries of each room."""
         model = self.base.clone()
+        if all(len(columns) == 1 for columns in held):
+            # whole relays keep all cuts, which only make the LP degenerate
+            model.free_rows(np.arange(self._own.rows, self.base.rows))
         convexity = model.add_rows(len(self.columns), 1.0, 1.0)
         entries = [entry for columns in held for entry in columns]
         variables = model.variables(
@@ -179,53 +230,85 @@ class Master:
         picked = picked or {}
         found = self._solve_on(picked) if self.goes_on else None
         if found is None:
-            self._lp = None
+            self._lps.clear()
             model, chosen, _ = self.model(picked)
             found = model.solve("glop", fixed=self.whole, parameters=QUICK_GLOP), chosen
         solution, chosen = found
         return solution, chosen, self.prices(solution.duals, solution.duals[self.base.rows :])
 
     def _solve_on(self, picked: dict[int, int]) -> tuple[Solution, list[Ints]] | None:
-        """From where the last solve ended; None where that leads nowhere."""
-        if self._lp is None:
-            model = self.base.clone()
+        """From where the last solve ended; None where that leads nowhere.
+
+        Whole relays keep all cuts, which would only make their LP degenerate; so that is another one.
+        """
+        within = bool(self.cuts) and len(picked) < len(self.columns)
+        if within not in self._lps:
+            model = self._own.clone()
             model.add_rows(len(self.columns), 1.0, 1.0)
-            self._lp = GrowingLp(model)
-            self._bounds = model.vectors()[:2]
-            self._numbers = [np.zeros(0, dtype=np.int64) for _ in self.columns]
-        self._hand_over(self._lp)
-        count = self._lp.columns - self.base.columns
-        low = np.concatenate([self._bounds[0], np.zeros(count)])
-        high = np.concatenate([self._bounds[1], np.ones(count)])
+            none = [np.zeros(0, dtype=np.int64) for _ in self.columns]
+            self._lps[within] = _Held(GrowingLp(model), model.vectors()[:2], none)
+        held = self._lps[within]
+        if within:
+            self._hand_over_cuts(held)
+        self._hand_over(held)
+        count = held.lp.columns - self.base.columns
+        low = np.concatenate([held.bounds[0], np.zeros(count)])
+        high = np.concatenate([held.bounds[1], np.ones(count)])
         for column, value in self.whole.items():
             low[column] = high[column] = value
-        chosen = list(self._numbers)
+        chosen = list(held.numbers)
         for room, pick in picked.items():
-            chosen[room] = self._numbers[room][pick : pick + 1]
-            high[self._numbers[room]] = 0.0
+            chosen[room] = held.numbers[room][pick : pick + 1]
+            high[held.numbers[room]] = 0.0
             high[chosen[room]] = 1.0
-        solution = self._lp.solve(low, high)
-        self.goes_on = self._lp.pivots <= ASTRAY * self._lp.first_pivots
-        return None if solution is None else (solution, chosen)
+        solution = held.lp.solve(low, high)
+        self.goes_on = held.lp.pivots <= ASTRAY * (held.lp.first_pivots + held.cuts)
+        if solution is None:
+            return None
+        # the LP's rows of rooms come before the cuts, those of `model` behind
+        own, rooms, cuts = np.split(solution.duals, [self._own.rows, self._own.rows + len(self.columns)])
+        cuts = np.pad(cuts, (0, len(self.cuts) - cuts.size))
+        return replace(solution, duals=np.concatenate([own, cuts, rooms])), chosen
 
-    def _hand_over(self, lp: GrowingLp) -> None:
+    def _lp_rows(self, rows: Ints) -> Ints:
+        """Numbers in a growing LP of rows of the base."""
+        return np.where(rows < self._own.rows, rows, rows + len(self.columns))
+
+    def _hand_over_cuts(self, held: _Held) -> None:
+        """Give the LP the cuts that it does not hold, and the schedules it holds their entries in them."""
+        fresh = self.cuts[held.cuts :]
+        if not fresh:
+            return
+        first = self._own.rows + held.cuts
+        held.cuts = len(self.cuts)
+        parts = [_site_entries(fresh, first)]
+        for numbers, entries in zip(held.numbers, self._entries, strict=True):
+            for number, entry in zip(numbers, entries, strict=False):
+                new = entry.rows >= first
+                parts.append((entry.rows[new], np.full(int(new.sum()), number), entry.values[new]))
+        rows, columns, values = (np.concatenate(part) for part in zip(*parts, strict=True))
+        low = np.array([cut.base for cut in fresh])
+        held.lp.add_cuts(first + len(self.columns), low, self._lp_rows(rows), columns, values)
+
+    def _hand_over(self, held: _Held) -> None:
         """Give the LP the schedules that it does not hold."""
         cost: list[float] = []
         rows: list[Ints] = []
         values: list[Floats] = []
         for room, entries in enumerate(self._entries):
-            fresh = entries[self._numbers[room].size :]
-            first = lp.columns + len(cost)
-            self._numbers[room] = np.append(
-                self._numbers[room], np.arange(first, first + len(fresh))
+            fresh = entries[held.numbers[room].size :]
+            first = held.lp.columns + len(cost)
+            held.numbers[room] = np.append(
+                held.numbers[room], np.arange(first, first + len(fresh))
             )
             for entry in fresh:
+                keep = entry.rows < self._own.rows + held.cuts
                 cost.append(entry.cost_eur)
-                rows.append(np.append(entry.rows, self.base.rows + room))
-                values.append(np.append(entry.values, 1.0))
+                rows.append(np.append(self._lp_rows(entry.rows[keep]), self._own.rows + room))
+                values.append(np.append(entry.values[keep], 1.0))
         if cost:
-            columns = np.arange(lp.columns, lp.columns + len(cost))
-            lp.grow(
+            columns = np.arange(held.lp.columns, held.lp.columns + len(cost))
+            held.lp.grow(
                 np.array(cost), np.concatenate(rows),
                 np.repeat(columns, [part.size for part in rows]), np.concatenate(values),
             )
@@ -277,10 +360,11 @@ class Master:
         weights = self.house.problem.weights
         power, own = arrays.power_kw, np.zeros(steps)
         own += power * self.columns[room][picked[room]].relay
-        change = np.zeros(steps)
+        # the cuts hold anyway for whole relays
         values, duals = solution.values, solution.duals
+        change = -self._cut_prices(room, duals)
         order = MeritOrder(self.house, self.site, self._base_vectors, self._base_matrix, self.whole)
-        worth = order.worth(duals[: self.base.rows])
+        worth = order.worth(duals[: self._own.rows])
 
         def beyond(used: Floats, limit: float) -> Floats:
             return np.asarray(power - np.clip(limit - used[:steps] + own, 0.0, power))
@@ -313,13 +397,20 @@ class Master:
         on_cost[room] += change
         return Prices(on_cost, prices.end_slope_eur_per_k, prices.convexity_eur)
 
+    def _cut_prices(self, room: int, duals: Floats) -> Floats:
+        """What the cuts charge each step of a room's relay, EUR; cuts younger than `duals` cost nothing."""
+        prices = np.zeros(self.steps)
+        for cut, dual in zip(self.cuts, duals[self._own.rows : self.base.rows], strict=False):
+            prices[cut.step] += cut.slope[room] * dual
+        return prices
+
     @cached_property
     def _base_vectors(self) -> tuple[Floats, Floats, Floats]:
-        return self.base.vectors()[:3]
+        return self._own.vectors()[:3]
 
     @cached_property
     def _base_matrix(self) -> csr_matrix:
-        return self.base.matrix()
+        return self._own.matrix()
 
     def costs_at(self, room: int, prices: Prices) -> Floats:
         """What each known schedule of a room costs at these prices, EUR."""
@@ -335,9 +426,19 @@ class Master:
         for room in self.house.rooms:
             for rows, coefficient in self.entries[room.index]:
                 on_cost[room.index] -= coefficient * room.power_kw * duals[rows[: self.steps]]
+            on_cost[room.index] += self._cut_prices(room.index, duals)
             for rows, gain in self.tail_links[room.index]:
                 slope[room.index] = slope[room.index] + duals[rows] @ gain
         return Prices(on_cost, slope, convexity)
+
+
+def _site_entries(cuts: list[Cut], first: int) -> tuple[Ints, Ints, Floats]:
+    """(rows, columns, values) of the site's columns in cuts that are rows from `first` on."""
+    return (
+        np.repeat(np.arange(first, first + len(cuts)), [cut.columns.size for cut in cuts]),
+        np.concatenate([cut.columns for cut in cuts]),
+        np.concatenate([cut.values for cut in cuts]),
+    )
 
 
 def _key(relay: Relay) -> bytes:

@@ -57,7 +57,7 @@ def test_columns_and_bounds_that_come_later_count():
 def test_going_on_ends_where_beginning_anew_ends(picked):
     master = generated().master
     solution, chosen, _ = master.solve(picked)
-    assert master._lp is not None, "it began anew itself"
+    assert master._lps, "it began anew itself"
     afresh = anew(master, picked)
     assert solution.objective == pytest.approx(afresh.objective, rel=1e-9)
     for room, columns in enumerate(chosen):
@@ -119,4 +119,4 @@ def test_an_lp_that_goes_astray_begins_anew_from_then_on(monkeypatch):
     master.solve({0: 0})
     monkeypatch.setattr(GrowingLp, "solve", None)
     assert master.solve()[0].objective == pytest.approx(anew(master, {}).objective, rel=1e-9)
-    assert master._lp is None
+    assert not master._lps
