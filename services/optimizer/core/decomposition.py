@@ -32,8 +32,9 @@ USUAL_STEPS = 192
 """With more steps a room's gap costs more, so that all gaps are wider in proportion."""
 
 COARSE_STOP = 5e-3
-FINE_STOP = 7e-5
-"""Relative distance of the master's LP and the best priced value at which a phase ends."""
+FINE_STOP, CUT_STOP = 7e-5, 2e-4
+"""Relative distance of the master's LP and the best priced value at which a phase ends; cuts leave
+more room."""
 
 PATIENCE, LATE_STOP = 12, 1e-3
 """After so many rounds the last phase ends at this distance: then limits bind, and whole schedules
@@ -129,8 +130,8 @@ class _Decomposition(Generation):
         # best of them, as nobody will ask what the next ones are worth
         self.effort = FINE * self.wider
         prices = Stabilised(prices.duals if met else prices.best_duals)
-        self.cutting = not self.master.site.group_rows
-        stop = min(FINE_STOP * self.wider, LATE_STOP)
+        self.cutting = self.master.cuts_pay()
+        stop = min((CUT_STOP if self.cutting else FINE_STOP) * self.wider, LATE_STOP)
         if not self.generate(prices, min(rounds, PATIENCE) - self.done.rounds, stop):
             self.generate(prices, rounds - self.done.rounds, LATE_STOP)
         self.cutting = False

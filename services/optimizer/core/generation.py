@@ -40,7 +40,6 @@ diving finds can be twice too dear."""
 
 REFINE_GROUPS = 4
 
-CUT_TURNS = 2
 PLACED_ROUNDS = 3
 """Rounds in which the rooms are asked again beside what the site has chosen."""
 
@@ -131,6 +130,7 @@ class Generation:
         self.mixed = bool(house.rooms) and not house.rooms[0].duty_step[self.steps :].all()
         """Whether relays come behind duties. Then these are chosen anew beside them."""
         self.cutting = False
+        """Whether fractions of schedules are cut off that whole relays cannot be."""
         self.done = Decomposed()
 
     @cached_property
@@ -326,12 +326,10 @@ class Generation:
             solution, chosen, _ = self.master.solve()
             self.done.rounds += 1
             self.done.lp_solves += 1
-            for _ in range(CUT_TURNS if self.cutting else 0):
-                if not self.master.cut(solution, chosen):
-                    break
-                solution, chosen, _ = self.master.solve()
+            if self.cutting and self.master.cut(solution, chosen):
+                solution, _, _ = self.master.solve()
                 self.done.lp_solves += 1
-                fresh = max(fresh, 1)
+                fresh += 1
             self.fractions_eur = solution.objective
             prices.move(solution.duals[: self.master.base.rows])
             if solution.objective - prices.best < stop * abs(solution.objective) or fresh == 0:

@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
 from services.optimizer.core.columns import Column, Relay
-from services.optimizer.core.growing_lp import GrowingLp
+from services.optimizer.core.held_lp import Entries, HeldLp
 from services.optimizer.core.house import House
 from services.optimizer.core.linear_model import LinearModel, Solution
 from services.optimizer.core.merit_order import MeritOrder
 from services.optimizer.core.room_rows import RoomColumns, build_tail
 from services.optimizer.core.site_rows import SiteRows, build_site
-from services.optimizer.core.step_cuts import Cut, broken, kinks
+from services.optimizer.core.step_cuts import Cut, broken, kinks, site_entries
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -29,9 +29,9 @@ Ints = NDArray[np.int64]
 QUICK_GLOP = "use_preprocessing:false"
 """The master has a few hundred rows; looking for simplifications costs more than it saves."""
 
-ASTRAY = 2.0
-"""An LP that took so many times the pivots of the first, which began from nothing, goes on no more: where
-limits bind hard, beginning anew takes fewer."""
+MOST_CUTS = 200
+"""With so many cuts no more are added: behind a fuse that is full for hours there would be 600, and an LP
+of 70 ms."""
 
 
 @dataclass(frozen=True)
@@ -41,25 +41,6 @@ class Prices:
     on_cost_eur: Floats
     end_slope_eur_per_k: list[Floats]
     convexity_eur: Floats
-
-
-@dataclass(frozen=True)
-class _Entries:
-    """A column as the model holds it: own cost, and what it puts into which rows."""
-
-    cost_eur: float
-    rows: Ints
-    values: Floats
-
-
-@dataclass
-class _Held:
-    """An LP that goes on: the bounds of its own columns, the columns of each room's schedules, the cuts in it."""
-
-    lp: GrowingLp
-    bounds: tuple[Floats, Floats]
-    numbers: list[Ints]
-    cuts: int = 0
 
 
 class Master:
@@ -78,14 +59,16 @@ class Master:
         self._own = self.base.clone()
         """The base before the cuts of single steps, which are its last rows."""
         self.cuts: list[Cut] = []
+        self._cut_steps = np.zeros(0, dtype=np.int64)
+        self._cut_slopes = np.zeros((0, len(house.rooms)))
         high = self.base.vectors()[1]
         self._kinks = kinks(house, self.site, [high[c.grid_import] for c in self.site.scenarios])
         self.entries = [self.site.heat_entries(house, room.index) for room in house.rooms]
         self.tail_links = [self._links(room) for room in range(len(house.rooms))]
         self.columns: list[list[Column]] = [[] for _ in house.rooms]
-        self._entries: list[list[_Entries]] = [[] for _ in house.rooms]
+        self._entries: list[list[Entries]] = [[] for _ in house.rooms]
         self._known: list[dict[bytes, int]] = [{} for _ in house.rooms]
-        self._lps: dict[bool, _Held] = {}
+        self._lps: dict[bool, HeldLp] = {}
         """LPs that go on, with cuts and without."""
         self.goes_on = not self.site.group_rows
         """Behind a boiler every solve begins anew: going on was no faster there, and on four houses the plans
@@ -115,7 +98,7 @@ class Master:
         self.columns[room] = columns
         self._entries[room] = [self._entries_of(room, column) for column in columns]
 
-    def _entries_of(self, room: int, column: Column) -> _Entries:
+    def _entries_of(self, room: int, column: Column) -> Entries:
         on = np.flatnonzero(column.relay)
         parts = [
             (rows[on], np.full(on.size, coefficient * self.house.rooms[room].power_kw))
@@ -123,7 +106,7 @@ class Master:
         ]
         parts += [(rows, -gain @ column.end_c) for rows, gain in self.tail_links[room]]
         parts.append(self._cut_entries(room, column.relay, 0))
-        return _Entries(
+        return Entries(
             column.cost_eur,
             np.concatenate([rows for rows, _ in parts]),
             np.concatenate([values for _, values in parts]),
@@ -131,13 +114,18 @@ class Master:
 
     def _cut_entries(self, room: int, relay: Relay, first: int) -> tuple[Ints, Floats]:
         """(rows, values) of a schedule in the cuts from `first` on."""
-        cuts = [
-            (self._own.rows + number, -cut.slope[room])
-            for number, cut in enumerate(self.cuts[first:], first)
-            if relay[cut.step] and cut.slope[room]
-        ]
-        rows = np.array([row for row, _ in cuts], dtype=np.int64)
-        return rows, np.array([value for _, value in cuts])
+        slopes = self._cut_slopes[first:, room] * relay[self._cut_steps[first:]]
+        felt = np.flatnonzero(slopes)
+        return self._own.rows + first + felt, -slopes[felt]
+
+    def cuts_pay(self) -> bool:
+        """Whether cuts are worth their rows: not behind a boiler, below a peak that is paid for, or where the
+        fuse is full half the time (there plans were as good or dearer, in twice the time)."""
+        if self.site.group_rows or any(columns.peak >= 0 for columns in self.site.scenarios):
+            return False
+        values, high = self.solve()[0].values, self._base_vectors[1]
+        bought = np.array([columns.grid_import for columns in self.site.scenarios])
+        return float((values[bought] > high[bought] - 1e-6).mean()) < 0.5
 
     def cut(self, solution: Solution, chosen: list[Ints]) -> int:
         """Add the cuts that the fractions of schedules in a solution break; how many."""
@@ -147,17 +135,19 @@ class Master:
             for pick in np.flatnonzero(shares > 1e-9):
                 relays[room] += shares[pick] * self.columns[room][pick].relay
         fresh = broken(self._kinks, relays, solution.values)
-        if not fresh:
+        if not fresh or len(self.cuts) > MOST_CUTS:
             return 0
         first = len(self.cuts)
         self.cuts += fresh
+        self._cut_steps = np.array([cut.step for cut in self.cuts])
+        self._cut_slopes = np.array([cut.slope for cut in self.cuts])
         rows = self.base.add_rows(len(fresh), np.array([cut.base for cut in fresh]), np.inf)
-        self.base.put(*_site_entries(fresh, int(rows[0])))
+        self.base.put(*site_entries(fresh, int(rows[0])))
         for room, known in enumerate(self.columns):
             for number, column in enumerate(known):
                 more_rows, more = self._cut_entries(room, column.relay, first)
                 old = self._entries[room][number]
-                self._entries[room][number] = _Entries(
+                self._entries[room][number] = Entries(
                     old.cost_eur, np.append(old.rows, more_rows), np.append(old.values, more)
                 )
         return len(fresh)
@@ -194,7 +184,7 @@ class Master:
             [[self._entries[room][pick] for pick in picks] for room, picks in enumerate(few)]
         )
 
-    def _with(self, held: list[list[_Entries]]) -> tuple[LinearModel, list[Ints], Ints]:
+    def _with(self, held: list[list[Entries]]) -> tuple[LinearModel, list[Ints], Ints]:
         """As `model`, with these entries of each room."""
         model = self.base.clone()
         if all(len(columns) == 1 for columns in held):
@@ -243,75 +233,15 @@ class Master:
         """
         within = bool(self.cuts) and len(picked) < len(self.columns)
         if within not in self._lps:
-            model = self._own.clone()
-            model.add_rows(len(self.columns), 1.0, 1.0)
-            none = [np.zeros(0, dtype=np.int64) for _ in self.columns]
-            self._lps[within] = _Held(GrowingLp(model), model.vectors()[:2], none)
+            self._lps[within] = HeldLp(self._own, len(self.columns))
         held = self._lps[within]
-        if within:
-            self._hand_over_cuts(held)
-        self._hand_over(held)
-        count = held.lp.columns - self.base.columns
-        low = np.concatenate([held.bounds[0], np.zeros(count)])
-        high = np.concatenate([held.bounds[1], np.ones(count)])
-        for column, value in self.whole.items():
-            low[column] = high[column] = value
-        chosen = list(held.numbers)
-        for room, pick in picked.items():
-            chosen[room] = held.numbers[room][pick : pick + 1]
-            high[held.numbers[room]] = 0.0
-            high[chosen[room]] = 1.0
-        solution = held.lp.solve(low, high)
-        self.goes_on = held.lp.pivots <= ASTRAY * (held.lp.first_pivots + held.cuts)
-        if solution is None:
-            return None
-        # the LP's rows of rooms come before the cuts, those of `model` behind
-        own, rooms, cuts = np.split(solution.duals, [self._own.rows, self._own.rows + len(self.columns)])
-        cuts = np.pad(cuts, (0, len(self.cuts) - cuts.size))
-        return replace(solution, duals=np.concatenate([own, cuts, rooms])), chosen
-
-    def _lp_rows(self, rows: Ints) -> Ints:
-        """Numbers in a growing LP of rows of the base."""
-        return np.where(rows < self._own.rows, rows, rows + len(self.columns))
-
-    def _hand_over_cuts(self, held: _Held) -> None:
-        """Give the LP the cuts that it does not hold, and the schedules it holds their entries in them."""
-        fresh = self.cuts[held.cuts :]
-        if not fresh:
-            return
-        first = self._own.rows + held.cuts
-        held.cuts = len(self.cuts)
-        parts = [_site_entries(fresh, first)]
-        for numbers, entries in zip(held.numbers, self._entries, strict=True):
-            for number, entry in zip(numbers, entries, strict=False):
-                new = entry.rows >= first
-                parts.append((entry.rows[new], np.full(int(new.sum()), number), entry.values[new]))
-        rows, columns, values = (np.concatenate(part) for part in zip(*parts, strict=True))
-        low = np.array([cut.base for cut in fresh])
-        held.lp.add_cuts(first + len(self.columns), low, self._lp_rows(rows), columns, values)
-
-    def _hand_over(self, held: _Held) -> None:
-        """Give the LP the schedules that it does not hold."""
-        cost: list[float] = []
-        rows: list[Ints] = []
-        values: list[Floats] = []
-        for room, entries in enumerate(self._entries):
-            fresh = entries[held.numbers[room].size :]
-            first = held.lp.columns + len(cost)
-            held.numbers[room] = np.append(
-                held.numbers[room], np.arange(first, first + len(fresh))
-            )
-            for entry in fresh:
-                keep = entry.rows < self._own.rows + held.cuts
-                cost.append(entry.cost_eur)
-                rows.append(np.append(self._lp_rows(entry.rows[keep]), self._own.rows + room))
-                values.append(np.append(entry.values[keep], 1.0))
-        if cost:
-            columns = np.arange(held.lp.columns, held.lp.columns + len(cost))
-            held.lp.grow(
-                np.array(cost), np.concatenate(rows),
-                np.repeat(columns, [part.size for part in rows]), np.concatenate(values),
-            )
+        held.hand_over(self._entries, self.cuts if within else [])
+        found = held.solve(picked, self.whole)
+        self.goes_on = not held.astray
+        if found is None or within:
+            return found
+        own, rooms = np.split(found[0].duals, [self._own.rows])
+        return replace(found[0], duals=np.concatenate([own, np.zeros(len(self.cuts)), rooms])), found[1]
 
     def crowded(
         self, prices: Prices, duals: Floats, picked: dict[int, int],
@@ -399,9 +329,10 @@ class Master:
 
     def _cut_prices(self, room: int, duals: Floats) -> Floats:
         """What the cuts charge each step of a room's relay, EUR; cuts younger than `duals` cost nothing."""
+        duals = duals[self._own.rows : self.base.rows]
+        paid = self._cut_slopes[: duals.size, room] * duals
         prices = np.zeros(self.steps)
-        for cut, dual in zip(self.cuts, duals[self._own.rows : self.base.rows], strict=False):
-            prices[cut.step] += cut.slope[room] * dual
+        np.add.at(prices, self._cut_steps[: duals.size], paid)
         return prices
 
     @cached_property
@@ -430,15 +361,6 @@ class Master:
             for rows, gain in self.tail_links[room.index]:
                 slope[room.index] = slope[room.index] + duals[rows] @ gain
         return Prices(on_cost, slope, convexity)
-
-
-def _site_entries(cuts: list[Cut], first: int) -> tuple[Ints, Ints, Floats]:
-    """(rows, columns, values) of the site's columns in cuts that are rows from `first` on."""
-    return (
-        np.repeat(np.arange(first, first + len(cuts)), [cut.columns.size for cut in cuts]),
-        np.concatenate([cut.columns for cut in cuts]),
-        np.concatenate([cut.values for cut in cuts]),
-    )
 
 
 def _key(relay: Relay) -> bytes:

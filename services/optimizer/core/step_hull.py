@@ -1,8 +1,9 @@
 """The hull of what one step needs beyond a kink: whole relays against fractions of them (numba).
 
-A step takes c + P @ u kW more than a kink allows for nothing (the sun left over, a fuse), and something must give
-f(u) = max(0, c + P @ u). Fractions of relays meet the kink exactly, whole ones do not. `steepest` finds the plane
-a + b @ u below f at every whole u that is highest at given fractions.
+A step takes c + P @ u kW more than a kink allows for nothing (the sun left over, a fuse), and something
+must give f(u) = max(0, c + P @ u). Fractions of relays meet the kink exactly, whole ones do not. `steepest`
+finds the plane a + b @ u below f at every whole u that is highest at given fractions (the hull of the knapsack
+with one continuous variable of Marchand and Wolsey 1999).
 """
 
 from __future__ import annotations
@@ -32,8 +33,8 @@ LEAST_KW = 1e-4
 def steepest(level: float, power: Floats, fraction: Floats) -> tuple[float, Floats]:
     """(a, b) with a + b @ u <= max(0, level + power @ u) at every whole u, high at `fraction`.
 
-    Among the relays that are least whole the plane is found by the simplex method; the others, taken as off or on, are
-    lifted into it one after another.
+    Among the relays that are least whole the plane is found by the simplex method; the others, taken as off or
+    on, are lifted into it one after another.
     """
     n = power.size
     slope = np.zeros(n)
@@ -82,8 +83,9 @@ def _vertices(level: float, power: Floats) -> tuple[Floats, Floats]:
 
 @compiled
 def _plane(taken: Floats, value: Floats, fraction: Floats) -> tuple[float, Floats]:
-    """The plane below `value` that is highest at `fraction`: the dual of mixing vertices to these fractions at the
-    least cost. The simplex method begins at the chain of vertices that turns relays on by their fractions."""
+    """The plane below `value` that is highest at `fraction`: the dual of mixing vertices to these fractions at
+    the least cost. The simplex method begins at the chain of vertices that turns relays on by their
+    fractions."""
     n = fraction.size
     rows = n + 1
     basis = np.zeros(rows, np.int64)
