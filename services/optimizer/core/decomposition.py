@@ -109,7 +109,7 @@ class _Decomposition(Generation):
             self.choose_again(picked, done.placed.whole, prices.best_duals, LATE_STOP)
         elif self.quick and self.master.goes_on and self._misses(cost, target_gap, slack):
             whole = whole_beside_fractions(self.master)
-            if whole:
+            if whole or cost - done.bound_eur > FAR_GAP * abs(cost):
                 self.choose_again(picked, whole, prices.best_duals, LATE_STOP)
         cost = done.placed.objective_eur
         if cost - done.bound_eur > FAR_GAP * abs(cost):

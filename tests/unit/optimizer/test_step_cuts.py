@@ -112,7 +112,7 @@ def test_every_plan_keeps_every_cut(monkeypatch):
 
 
 def test_on_a_mild_day_cuts_close_most_of_the_gap(monkeypatch):
-    problem = mild_house(24, 8.0, 6.0, ev=False, export="low")
+    problem = mild_house(22, 8.0, 8.0, ev=False, export="low")
     made = plan(problem)
     assert made.gap_fraction < 3e-3
     monkeypatch.setattr(Master, "cuts_pay", lambda self: False)
