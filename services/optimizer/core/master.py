@@ -119,12 +119,12 @@ class Master:
         return self._own.rows + first + felt, -slopes[felt]
 
     def cuts_pay(self) -> bool:
-        """Whether cuts are worth their rows: not behind a boiler, below a peak that is paid for, or where the
-        fuse is full half the time (there plans were as good or dearer, in twice the time)."""
-        if self.site.group_rows or any(columns.peak >= 0 for columns in self.site.scenarios):
+        """Whether cuts are worth their rows: not behind a boiler, with several futures, below a peak that is
+        paid for, or where the fuse is full half the time (plans as good or dearer, in twice the time)."""
+        if self.site.group_rows or len(self.site.scenarios) > 1 or self.site.scenarios[0].peak >= 0:
             return False
         values, high = self.solve()[0].values, self._base_vectors[1]
-        bought = np.array([columns.grid_import for columns in self.site.scenarios])
+        bought = self.site.scenarios[0].grid_import
         return float((values[bought] > high[bought] - 1e-6).mean()) < 0.5
 
     def cut(self, solution: Solution, chosen: list[Ints]) -> int:
