@@ -175,6 +175,39 @@ def _two_node(
     return dynamics, neighbours
 
 
+def mild_house(
+    seed: int, outdoor_c: float, kwp: float, ev: bool, export: str, heavy: float = 1.0,
+    battery: bool = False,
+) -> PlanningProblem:
+    """A sunny day of spring: 16 rooms `heavy` times as sluggish, and an export that pays a quarter of the price
+    ("low"), nothing ("zero"), or costs money at noon ("negative")."""
+    problem = make_house(seed=seed, outdoor_c=outdoor_c, ev=ev, battery=battery)
+    rooms = []
+    for room in problem.rooms:
+        before = np.array(room.dynamics.decay_air)
+        decay = before ** (1.0 / heavy)
+        share = (1.0 - decay) / (1.0 - before)
+        rooms.append(room.model_copy(update={
+            "dynamics": room.dynamics.model_copy(update={
+                "decay_air": tuple(decay),
+                "heat_air_k": tuple(share * room.dynamics.heat_air_k),
+                "drift_air_k": tuple(share * room.dynamics.drift_air_k),
+            }),
+            "terminal_value_eur_per_k": tuple(heavy * v for v in room.terminal_value_eur_per_k),
+        }))
+    buy = np.array(problem.grid.buy_price_eur_per_kwh)
+    seconds = np.array(problem.step_s)
+    clock = (11.0 + (np.cumsum(seconds) - seconds / 2) / 3600.0) % 24
+    sell = {
+        "low": 0.25 * buy - 0.01, "zero": 0.0 * buy,
+        "negative": 0.3 * buy - 0.16 * np.exp(-((clock - 13) ** 2) / 6),
+    }[export]
+    return problem.model_copy(update={
+        "rooms": tuple(rooms), "pv_w": tuple(kwp / 7.0 * np.array(problem.pv_w)),
+        "grid": problem.grid.model_copy(update={"sell_price_eur_per_kwh": tuple(sell)}),
+    })
+
+
 def with_boiler(problem: PlanningProblem, capacity_w: float) -> PlanningProblem:
     """All rooms behind one heat source of `capacity_w`."""
     rooms = tuple(room.model_copy(update={"heating_group": "boiler"}) for room in problem.rooms)

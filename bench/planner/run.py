@@ -26,6 +26,7 @@ from scipy.optimize import Bounds, LinearConstraint, milp
 from bench.planner import with_emhass
 from bench.planner.instances import (
     make_house,
+    mild_house,
     with_boiler,
     with_grid,
     with_scenarios,
@@ -85,8 +86,26 @@ HARD: dict[str, Callable[[], PlanningProblem]] = {
 }
 """16 rooms x 192 one-node unless it says otherwise: other winters, prices and limits that bind."""
 
-HOUSES = range(3, 19)
-"""Seeds of 16 more houses of 16 rooms x 192: one or two say little about a gap."""
+HOUSES: dict[str, Callable[[], PlanningProblem]] = {
+    f"house {seed}": lambda seed=seed: make_house(seed=seed) for seed in range(3, 19)
+}
+"""16 more houses of 16 rooms x 192: one or two say little about a gap."""
+
+MILD: dict[str, Callable[[], PlanningProblem]] = {
+    f"{outdoor_c} degC, {kwp} kWp, export {export}{', car' * ev}{', battery' * battery}":
+        lambda given=(21 + number, outdoor_c, kwp, ev, export, (2.5, 1.0)[number % 2], battery):
+            mild_house(*given)
+    for number, (outdoor_c, kwp, ev, export, battery) in enumerate([
+        *((*day, ev, export, False)
+          for export, days in {
+              "low": [(4, 7.8), (8, 9.4), (12, 8.7), (4, 5.4), (8, 5.8), (12, 9.2)],
+              "zero": [(4, 4.0), (8, 8.9), (12, 8.8), (4, 6.8), (8, 5.8), (12, 5.7)],
+              "negative": [(4, 5.5), (8, 6.7), (12, 7.0), (4, 7.3), (8, 10.0), (12, 8.8)],
+          }.items() for day, ev in zip(days, [False] * 3 + [True] * 3, strict=True)),
+        (9, 7.0, True, "low", True), (9, 7.0, False, "zero", True), (9, 7.0, True, "negative", True),
+    ])
+}
+"""16 rooms x 192 on sunny days of spring, light and heavy, with and without a car, mostly without a battery."""
 
 
 def _all_relays(problem: PlanningProblem) -> PlanningProblem:
@@ -206,12 +225,12 @@ def side_by_side(
     return rows
 
 
-def houses() -> list[dict[str, object]]:
-    """Ours, cold, on every one of `HOUSES`."""
+def many(houses: dict[str, Callable[[], PlanningProblem]]) -> list[dict[str, object]]:
+    """Ours, cold, on every one of `houses`."""
     rows = []
-    for seed in HOUSES:
-        problem = make_house(seed=seed)
-        rows.append(row(f"house {seed}", "ours", problem, lambda p=problem: plan(p)))
+    for name, make in houses.items():
+        problem = make()
+        rows.append(row(name, "ours", problem, lambda p=problem: plan(p)))
         print(rows[-1], flush=True)
     gaps, seconds = ([float(str(one[name])) for one in rows] for name in ("gap_percent", "cpu_s"))
     within = sum(gap <= 0.1 for gap in gaps)
@@ -299,7 +318,7 @@ def main() -> None:
     parser.add_argument("--peers", default="highs,scip", help="of highs, scip, emhass")
     parser.add_argument("--emhass-python", default="", help="python of EMHASS's environment")
     parser.add_argument("--instances", default=";".join(INSTANCES), help="names, separated by ;")
-    parser.add_argument("--only", choices=("side", "hard", "houses", "growth", "all"), default="all")
+    parser.add_argument("--only", choices=("side", "hard", "houses", "mild", "growth", "all"), default="all")
     options = parser.parse_args()
     peers = [name for name in options.peers.split(",") if name]
     if "emhass" in peers and not options.emhass_python:
@@ -313,8 +332,8 @@ def main() -> None:
         rows += side_by_side(names, peers, options.limit_s, options.emhass_python)
     if options.only == "hard":
         rows += side_by_side(list(HARD), peers, options.limit_s, options.emhass_python)
-    if options.only == "houses":
-        rows += houses()
+    if options.only in ("houses", "mild"):
+        rows += many(HOUSES if options.only == "houses" else MILD)
     if options.only in ("growth", "all"):
         grown = growth(
             peers if options.only == "growth" else [], options.limit_s, options.emhass_python

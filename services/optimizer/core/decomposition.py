@@ -32,8 +32,9 @@ USUAL_STEPS = 192
 """With more steps a room's gap costs more, so that all gaps are wider in proportion."""
 
 COARSE_STOP = 5e-3
-FINE_STOP = 7e-5
-"""Relative distance of the master's LP and the best priced value at which a phase ends."""
+FINE_STOP, CUT_STOP = 7e-5, 2e-4
+"""Relative distance of the master's LP and the best priced value at which a phase ends; cuts leave
+more room."""
 
 PATIENCE, LATE_STOP = 12, 1e-3
 """After so many rounds the last phase ends at this distance: then limits bind, and whole schedules
@@ -100,9 +101,7 @@ class _Decomposition(Generation):
         if self._misses(self._cost(solution), near, slack):
             fractions, _, _ = self.master.solve()
             done.lp_solves += 1
-            self._certify(
-                0.5 * prices.best_duals + 0.5 * fractions.duals[: self.master.base.rows]
-            )
+            self._certify(prices.between(fractions.duals[: self.master.base.rows], 0.5))
         self.keep_if_cheaper(self.read(picked, solution), anew=True)
         assert done.placed is not None
         cost = done.placed.objective_eur
@@ -110,7 +109,7 @@ class _Decomposition(Generation):
             self.choose_again(picked, done.placed.whole, prices.best_duals, LATE_STOP)
         elif self.quick and self.master.goes_on and self._misses(cost, target_gap, slack):
             whole = whole_beside_fractions(self.master)
-            if whole:
+            if whole or cost - done.bound_eur > FAR_GAP * abs(cost):
                 self.choose_again(picked, whole, prices.best_duals, LATE_STOP)
         cost = done.placed.objective_eur
         if cost - done.bound_eur > FAR_GAP * abs(cost):
@@ -131,9 +130,11 @@ class _Decomposition(Generation):
         # best of them, as nobody will ask what the next ones are worth
         self.effort = FINE * self.wider
         prices = Stabilised(prices.duals if met else prices.best_duals)
-        stop = min(FINE_STOP * self.wider, LATE_STOP)
+        self.cutting = self.master.cuts_pay()
+        stop = min((CUT_STOP if self.cutting else FINE_STOP) * self.wider, LATE_STOP)
         if not self.generate(prices, min(rounds, PATIENCE) - self.done.rounds, stop):
             self.generate(prices, rounds - self.done.rounds, LATE_STOP)
+        self.cutting = False
         return prices
 
     def _pick(self, near: float, slack: float) -> tuple[list[int], Solution]:

@@ -100,7 +100,12 @@ class Stabilised:
 
     def move(self, master_duals: Floats) -> None:
         """Choose the next prices."""
-        self.duals = self._share * self.best_duals + (1.0 - self._share) * master_duals
+        self.duals = self.between(master_duals, self._share)
+
+    def between(self, master_duals: Floats, share: float) -> Floats:
+        """Prices with this share of the best ones, in which rows added since have the price 0."""
+        best = np.pad(self.best_duals, (0, master_duals.size - self.best_duals.size))
+        return share * best + (1.0 - share) * master_duals
 
 
 class Generation:
@@ -124,6 +129,8 @@ class Generation:
         """Whether whole choices of the site are quickly searched for; with five futures a search took 7 s."""
         self.mixed = bool(house.rooms) and not house.rooms[0].duty_step[self.steps :].all()
         """Whether relays come behind duties. Then these are chosen anew beside them."""
+        self.cutting = False
+        """Whether fractions of schedules are cut off that whole relays cannot be."""
         self.done = Decomposed()
 
     @cached_property
@@ -316,9 +323,13 @@ class Generation:
                 fresh += int(new)
             prices.heard(value)
             self.master.scarcity = prices.best_duals
-            solution, _, _ = self.master.solve()
+            solution, chosen, _ = self.master.solve()
             self.done.rounds += 1
             self.done.lp_solves += 1
+            if self.cutting and self.master.cut(solution, chosen):
+                solution, _, _ = self.master.solve()
+                self.done.lp_solves += 1
+                fresh += 1
             self.fractions_eur = solution.objective
             prices.move(solution.duals[: self.master.base.rows])
             if solution.objective - prices.best < stop * abs(solution.objective) or fresh == 0:

@@ -73,6 +73,19 @@ class GrowingLp:
         self._low = np.concatenate([self._low, low])
         self._high = np.concatenate([self._high, high])
 
+    def add_cuts(
+        self, first: int, low: Floats, rows: Ints, columns: Ints, values: Floats
+    ) -> None:
+        """Add rows of at least `low`, numbered on from `first`, with these entries."""
+        order = np.lexsort((columns, rows))
+        self._solver.update(model_update_pb2.ModelUpdateProto(
+            new_linear_constraints=model_pb2.LinearConstraintsProto(
+                ids=range(first, first + low.size), lower_bounds=low.tolist(),
+                upper_bounds=[np.inf] * low.size,
+            ),
+            linear_constraint_matrix_updates=_entries(rows[order], columns[order], values[order]),
+        ))
+
     def solve(self, low: Floats, high: Floats) -> Solution | None:
         """The optimum between these bounds of all columns; None where GLOP does not find it."""
         self._solver.update(model_update_pb2.ModelUpdateProto(

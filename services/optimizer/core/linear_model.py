@@ -141,6 +141,12 @@ class LinearModel:
         self.rows += count
         return np.arange(self.rows - count, self.rows)
 
+    def free_rows(self, rows: Ints) -> None:
+        """Let these rows bind nothing."""
+        low, high = np.concatenate(self._row_low), np.concatenate(self._row_high)
+        low[rows], high[rows] = -np.inf, np.inf
+        self._row_low, self._row_high = [low], [high]
+
     def put(self, rows: ArrayLike, columns: ArrayLike, values: ArrayLike) -> None:
         """Add coefficients (broadcast against each other; repeated entries add up)."""
         row, column, value = np.broadcast_arrays(
@@ -260,8 +266,9 @@ class LinearModel:
     def dual_bound(self, duals: Floats) -> float:
         """A true lower bound on the LP from any row prices (weak duality with finite bounds).
 
-        Rows unbounded on the side their price points to get price 0 first.
+        Rows unbounded on the side their price points to get price 0 first, and so do rows added since.
         """
+        duals = np.pad(duals, (0, self.rows - duals.size))
         low, high, cost, row_low, row_high, _ = self.vectors()
         prices = np.where((duals > 0) & ~np.isfinite(row_low), 0.0, duals)
         prices = np.where((prices < 0) & ~np.isfinite(row_high), 0.0, prices)

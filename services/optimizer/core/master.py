@@ -6,7 +6,7 @@ The air temperature at the end of the relay steps links a schedule to the room's
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -14,12 +14,13 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
 from services.optimizer.core.columns import Column, Relay
-from services.optimizer.core.growing_lp import GrowingLp
+from services.optimizer.core.held_lp import Entries, HeldLp
 from services.optimizer.core.house import House
 from services.optimizer.core.linear_model import LinearModel, Solution
 from services.optimizer.core.merit_order import MeritOrder
 from services.optimizer.core.room_rows import RoomColumns, build_tail
 from services.optimizer.core.site_rows import SiteRows, build_site
+from services.optimizer.core.step_cuts import Cut, broken, kinks, site_entries
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -28,9 +29,9 @@ Ints = NDArray[np.int64]
 QUICK_GLOP = "use_preprocessing:false"
 """The master has a few hundred rows; looking for simplifications costs more than it saves."""
 
-ASTRAY = 2.0
-"""An LP that took so many times the pivots of the first, which began from nothing, goes on no more: where
-limits bind hard, beginning anew takes fewer."""
+MOST_CUTS = 200
+"""With so many cuts no more are added: behind a fuse that is full for hours there would be 600, and an LP
+of 70 ms."""
 
 
 @dataclass(frozen=True)
@@ -40,15 +41,6 @@ class Prices:
     on_cost_eur: Floats
     end_slope_eur_per_k: list[Floats]
     convexity_eur: Floats
-
-
-@dataclass(frozen=True)
-class _Entries:
-    """A column as the model holds it: own cost, and what it puts into which rows."""
-
-    cost_eur: float
-    rows: Ints
-    values: Floats
 
 
 class Master:
@@ -64,18 +56,23 @@ class Master:
         self.tail_rows: list[Ints] = []
         if steps < house.steps:
             self.tail, self.tail_rows = build_tail(self.base, house, self.site, steps)
+        self._own = self.base.clone()
+        """The base before the cuts of single steps, which are its last rows."""
+        self.cuts: list[Cut] = []
+        self._cut_steps = np.zeros(0, dtype=np.int64)
+        self._cut_slopes = np.zeros((0, len(house.rooms)))
+        high = self.base.vectors()[1]
+        self._kinks = kinks(house, self.site, [high[c.grid_import] for c in self.site.scenarios])
         self.entries = [self.site.heat_entries(house, room.index) for room in house.rooms]
         self.tail_links = [self._links(room) for room in range(len(house.rooms))]
         self.columns: list[list[Column]] = [[] for _ in house.rooms]
-        self._entries: list[list[_Entries]] = [[] for _ in house.rooms]
+        self._entries: list[list[Entries]] = [[] for _ in house.rooms]
         self._known: list[dict[bytes, int]] = [{} for _ in house.rooms]
-        self._lp: GrowingLp | None = None
+        self._lps: dict[bool, HeldLp] = {}
+        """LPs that go on, with cuts and without."""
         self.goes_on = not self.site.group_rows
         """Behind a boiler every solve begins anew: going on was no faster there, and on four houses the plans
         were 0.4 % dearer (rooms settle at the prices of degenerate corners, which then are other ones)."""
-        self._bounds: tuple[Floats, Floats] = (np.zeros(0), np.zeros(0))
-        self._numbers: list[Ints] = []
-        """Columns of each room's schedules in `_lp`."""
         self.count = 0
         self.whole: dict[int, float] = {}
         """Columns of the site that are fixed to whole values; none at first."""
@@ -97,22 +94,63 @@ class Master:
 
     def replace(self, room: int, columns: list[Column]) -> None:
         """Put re-priced columns (same schedules, same order) in place of a room's columns."""
-        self._lp = None
+        self._lps.clear()
         self.columns[room] = columns
         self._entries[room] = [self._entries_of(room, column) for column in columns]
 
-    def _entries_of(self, room: int, column: Column) -> _Entries:
+    def _entries_of(self, room: int, column: Column) -> Entries:
         on = np.flatnonzero(column.relay)
         parts = [
             (rows[on], np.full(on.size, coefficient * self.house.rooms[room].power_kw))
             for rows, coefficient in self.entries[room]
         ]
         parts += [(rows, -gain @ column.end_c) for rows, gain in self.tail_links[room]]
-        return _Entries(
+        parts.append(self._cut_entries(room, column.relay, 0))
+        return Entries(
             column.cost_eur,
             np.concatenate([rows for rows, _ in parts]),
             np.concatenate([values for _, values in parts]),
         )
+
+    def _cut_entries(self, room: int, relay: Relay, first: int) -> tuple[Ints, Floats]:
+        """(rows, values) of a schedule in the cuts from `first` on."""
+        slopes = self._cut_slopes[first:, room] * relay[self._cut_steps[first:]]
+        felt = np.flatnonzero(slopes)
+        return self._own.rows + first + felt, -slopes[felt]
+
+    def cuts_pay(self) -> bool:
+        """Whether cuts are worth their rows: not behind a boiler, with several futures, below a peak that is
+        paid for, or where the fuse is full half the time (plans as good or dearer, in twice the time)."""
+        if self.site.group_rows or len(self.site.scenarios) > 1 or self.site.scenarios[0].peak >= 0:
+            return False
+        values, high = self.solve()[0].values, self._base_vectors[1]
+        bought = self.site.scenarios[0].grid_import
+        return float((values[bought] > high[bought] - 1e-6).mean()) < 0.5
+
+    def cut(self, solution: Solution, chosen: list[Ints]) -> int:
+        """Add the cuts that the fractions of schedules in a solution break; how many."""
+        relays = np.zeros((len(self.columns), self.steps))
+        for room, numbers in enumerate(chosen):
+            shares = solution.values[numbers]
+            for pick in np.flatnonzero(shares > 1e-9):
+                relays[room] += shares[pick] * self.columns[room][pick].relay
+        fresh = broken(self._kinks, relays, solution.values)
+        if not fresh or len(self.cuts) > MOST_CUTS:
+            return 0
+        first = len(self.cuts)
+        self.cuts += fresh
+        self._cut_steps = np.array([cut.step for cut in self.cuts])
+        self._cut_slopes = np.array([cut.slope for cut in self.cuts])
+        rows = self.base.add_rows(len(fresh), np.array([cut.base for cut in fresh]), np.inf)
+        self.base.put(*site_entries(fresh, int(rows[0])))
+        for room, known in enumerate(self.columns):
+            for number, column in enumerate(known):
+                more_rows, more = self._cut_entries(room, column.relay, first)
+                old = self._entries[room][number]
+                self._entries[room][number] = Entries(
+                    old.cost_eur, np.append(old.rows, more_rows), np.append(old.values, more)
+                )
+        return len(fresh)
 
     def add(self, room: int, column: Column) -> bool:
         """Add a schedule; False when the master has it already."""
@@ -146,9 +184,12 @@ class Master:
             [[self._entries[room][pick] for pick in picks] for room, picks in enumerate(few)]
         )
 
-    def _with(self, held: list[list[_Entries]]) -> tuple[LinearModel, list[Ints], Ints]:
+    def _with(self, held: list[list[Entries]]) -> tuple[LinearModel, list[Ints], Ints]:
         """As `model`, with these entries of each room."""
         model = self.base.clone()
+        if all(len(columns) == 1 for columns in held):
+            # whole relays keep all cuts, which only make the LP degenerate
+            model.free_rows(np.arange(self._own.rows, self.base.rows))
         convexity = model.add_rows(len(self.columns), 1.0, 1.0)
         entries = [entry for columns in held for entry in columns]
         variables = model.variables(
@@ -179,56 +220,28 @@ class Master:
         picked = picked or {}
         found = self._solve_on(picked) if self.goes_on else None
         if found is None:
-            self._lp = None
+            self._lps.clear()
             model, chosen, _ = self.model(picked)
             found = model.solve("glop", fixed=self.whole, parameters=QUICK_GLOP), chosen
         solution, chosen = found
         return solution, chosen, self.prices(solution.duals, solution.duals[self.base.rows :])
 
     def _solve_on(self, picked: dict[int, int]) -> tuple[Solution, list[Ints]] | None:
-        """From where the last solve ended; None where that leads nowhere."""
-        if self._lp is None:
-            model = self.base.clone()
-            model.add_rows(len(self.columns), 1.0, 1.0)
-            self._lp = GrowingLp(model)
-            self._bounds = model.vectors()[:2]
-            self._numbers = [np.zeros(0, dtype=np.int64) for _ in self.columns]
-        self._hand_over(self._lp)
-        count = self._lp.columns - self.base.columns
-        low = np.concatenate([self._bounds[0], np.zeros(count)])
-        high = np.concatenate([self._bounds[1], np.ones(count)])
-        for column, value in self.whole.items():
-            low[column] = high[column] = value
-        chosen = list(self._numbers)
-        for room, pick in picked.items():
-            chosen[room] = self._numbers[room][pick : pick + 1]
-            high[self._numbers[room]] = 0.0
-            high[chosen[room]] = 1.0
-        solution = self._lp.solve(low, high)
-        self.goes_on = self._lp.pivots <= ASTRAY * self._lp.first_pivots
-        return None if solution is None else (solution, chosen)
+        """From where the last solve ended; None where that leads nowhere.
 
-    def _hand_over(self, lp: GrowingLp) -> None:
-        """Give the LP the schedules that it does not hold."""
-        cost: list[float] = []
-        rows: list[Ints] = []
-        values: list[Floats] = []
-        for room, entries in enumerate(self._entries):
-            fresh = entries[self._numbers[room].size :]
-            first = lp.columns + len(cost)
-            self._numbers[room] = np.append(
-                self._numbers[room], np.arange(first, first + len(fresh))
-            )
-            for entry in fresh:
-                cost.append(entry.cost_eur)
-                rows.append(np.append(entry.rows, self.base.rows + room))
-                values.append(np.append(entry.values, 1.0))
-        if cost:
-            columns = np.arange(lp.columns, lp.columns + len(cost))
-            lp.grow(
-                np.array(cost), np.concatenate(rows),
-                np.repeat(columns, [part.size for part in rows]), np.concatenate(values),
-            )
+        Whole relays keep all cuts, which would only make their LP degenerate; so that is another one.
+        """
+        within = bool(self.cuts) and len(picked) < len(self.columns)
+        if within not in self._lps:
+            self._lps[within] = HeldLp(self._own, len(self.columns))
+        held = self._lps[within]
+        held.hand_over(self._entries, self.cuts if within else [])
+        found = held.solve(picked, self.whole)
+        self.goes_on = not held.astray
+        if found is None or within:
+            return found
+        own, rooms = np.split(found[0].duals, [self._own.rows])
+        return replace(found[0], duals=np.concatenate([own, np.zeros(len(self.cuts)), rooms])), found[1]
 
     def crowded(
         self, prices: Prices, duals: Floats, picked: dict[int, int],
@@ -277,10 +290,11 @@ class Master:
         weights = self.house.problem.weights
         power, own = arrays.power_kw, np.zeros(steps)
         own += power * self.columns[room][picked[room]].relay
-        change = np.zeros(steps)
+        # the cuts hold anyway for whole relays
         values, duals = solution.values, solution.duals
+        change = -self._cut_prices(room, duals)
         order = MeritOrder(self.house, self.site, self._base_vectors, self._base_matrix, self.whole)
-        worth = order.worth(duals[: self.base.rows])
+        worth = order.worth(duals[: self._own.rows])
 
         def beyond(used: Floats, limit: float) -> Floats:
             return np.asarray(power - np.clip(limit - used[:steps] + own, 0.0, power))
@@ -313,13 +327,21 @@ class Master:
         on_cost[room] += change
         return Prices(on_cost, prices.end_slope_eur_per_k, prices.convexity_eur)
 
+    def _cut_prices(self, room: int, duals: Floats) -> Floats:
+        """What the cuts charge each step of a room's relay, EUR; cuts younger than `duals` cost nothing."""
+        duals = duals[self._own.rows : self.base.rows]
+        paid = self._cut_slopes[: duals.size, room] * duals
+        prices = np.zeros(self.steps)
+        np.add.at(prices, self._cut_steps[: duals.size], paid)
+        return prices
+
     @cached_property
     def _base_vectors(self) -> tuple[Floats, Floats, Floats]:
-        return self.base.vectors()[:3]
+        return self._own.vectors()[:3]
 
     @cached_property
     def _base_matrix(self) -> csr_matrix:
-        return self.base.matrix()
+        return self._own.matrix()
 
     def costs_at(self, room: int, prices: Prices) -> Floats:
         """What each known schedule of a room costs at these prices, EUR."""
@@ -335,6 +357,7 @@ class Master:
         for room in self.house.rooms:
             for rows, coefficient in self.entries[room.index]:
                 on_cost[room.index] -= coefficient * room.power_kw * duals[rows[: self.steps]]
+            on_cost[room.index] += self._cut_prices(room.index, duals)
             for rows, gain in self.tail_links[room.index]:
                 slope[room.index] = slope[room.index] + duals[rows] @ gain
         return Prices(on_cost, slope, convexity)

@@ -96,6 +96,8 @@ def whole_bound(master: Master, duals: Floats, ends_c: list[tuple[float, float]]
         relay = model.variables(master.steps, 0.0, 1.0, -prices.on_cost_eur[room])
         for rows, coefficient in master.entries[room]:
             model.put(rows[: master.steps], relay, coefficient * arrays.power_kw)
+        for row, cut in enumerate(master.cuts, master.base.rows - len(master.cuts)):
+            model.put(row, relay[cut.step], -cut.slope[room])
         for rows, gain in master.tail_links[room]:
             end = model.variables(1, *ends_c[room], -(duals[rows] @ gain))
             model.put(rows, end, -gain[:, 0])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from bench.planner.instances import make_house
-from services.optimizer.core import master as master_module
+from services.optimizer.core import held_lp
 from services.optimizer.core.decomposition import _Decomposition
 from services.optimizer.core.generation import Stabilised
 from services.optimizer.core.growing_lp import GrowingLp
@@ -57,7 +57,7 @@ def test_columns_and_bounds_that_come_later_count():
 def test_going_on_ends_where_beginning_anew_ends(picked):
     master = generated().master
     solution, chosen, _ = master.solve(picked)
-    assert master._lp is not None, "it began anew itself"
+    assert master._lps, "it began anew itself"
     afresh = anew(master, picked)
     assert solution.objective == pytest.approx(afresh.objective, rel=1e-9)
     for room, columns in enumerate(chosen):
@@ -102,7 +102,7 @@ def test_where_going_on_fails_the_lp_begins_anew(monkeypatch):
         asked.append(self)
         return None if len(asked) % 3 == 0 else real(self, low, high)
 
-    monkeypatch.setattr(master_module.GrowingLp, "solve", fails)
+    monkeypatch.setattr(held_lp.GrowingLp, "solve", fails)
     made = plan(problem)
     assert len(asked) > 6
     assert asked[2] is not asked[3]
@@ -115,8 +115,8 @@ def test_an_lp_that_goes_astray_begins_anew_from_then_on(monkeypatch):
     master = generated().master
     assert master.goes_on
     assert master.solve()[0].objective == pytest.approx(anew(master, {}).objective, rel=1e-9)
-    monkeypatch.setattr(master_module, "ASTRAY", -1.0)
+    monkeypatch.setattr(held_lp, "ASTRAY", -1.0)
     master.solve({0: 0})
     monkeypatch.setattr(GrowingLp, "solve", None)
     assert master.solve()[0].objective == pytest.approx(anew(master, {}).objective, rel=1e-9)
-    assert master._lp is None
+    assert not master._lps
