@@ -14,6 +14,7 @@ import json
 from collections.abc import Iterator, Mapping, MutableMapping
 from hashlib import sha256
 from pathlib import Path
+from uuid import uuid4
 
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
@@ -45,7 +46,11 @@ def verified(store: Mapping[str, bytes], digest: str) -> bytes:
 
 
 class FolderStore(MutableMapping[str, bytes]):
-    """A folder that behaves like a dict of bytes; writes are atomic (written aside, then renamed)."""
+    """A folder that behaves like a dict of bytes; writes are atomic (written aside, then renamed).
+
+    Services share it and fetch what was promoted at the same moment, so each writes aside under a
+    name of its own.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -65,9 +70,12 @@ class FolderStore(MutableMapping[str, bytes]):
     def __setitem__(self, key: str, value: bytes) -> None:
         path = self._path(key)
         path.parent.mkdir(parents=True, exist_ok=True)
-        aside = path.with_name(path.name + ".part")
-        aside.write_bytes(value)
-        aside.replace(path)
+        aside = path.with_name(f"{path.name}.{uuid4().hex}.part")
+        try:
+            aside.write_bytes(value)
+            aside.replace(path)
+        finally:
+            aside.unlink(missing_ok=True)
 
     def __delitem__(self, key: str) -> None:
         try:

@@ -160,15 +160,14 @@ class Runner:
         while True:
             try:
                 content = await self.objects.get(digest)
+                if content is not None:
+                    self.models[digest] = content
+                return
             except NoRespondersError:
                 return  # there is no store
-            except (NatsError, TimeoutError) as error:  # the broker is away: wait, do not misjudge
+            except (NatsError, OSError) as error:  # no broker, a full disk: wait, do not misjudge
                 LOG.info("model %s: %r", digest[:12], error)
                 await asyncio.sleep(PROGRESS_S)
-                continue
-            if content is not None:
-                self.models[digest] = content
-            return
 
     async def _on_message(self, message: NatsMessage) -> None:
         """One message, from delivery to acknowledgement. Never raises: failures end the process."""
