@@ -1,4 +1,4 @@
-"""Figures of the thermal model: `python -m bench.thermal speed|twin|belgium|boptest [--json FILE]`.
+"""Figures of the thermal model: `python -m bench.thermal speed|twin|belgium|winter|boptest [--json FILE]`.
 
 Scores are out of sample: the model is identified on the part of a recording before a date and
 tested on the part after it. CPU seconds of one thread.
@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from bench.thermal.recordings import belgium_csv, boptest_csv, twin_csv
+from bench.thermal.recordings import belgium_csv, boptest_csv, moved_behind, twin_csv
 from bench.thermal.recovery import recovery
 from contracts.site import SiteConfig
 from contracts.thermal_model import HouseModel
@@ -116,6 +116,9 @@ def evaluate(case: str, folder: Path) -> dict[str, Any]:
     if case == "belgium":
         data = belgium_csv(DATA, folder)
         return summary(run(data, "2016-10-20", "2016-10-20", "2016-11-23").report)
+    if case == "winter":
+        data = moved_behind(belgium_csv(DATA, folder), "2016-02-01", "2016-03-16", days=308)
+        return summary(run(data, "2016-12-05", "2016-12-07", "2017-01-17").report)
     if case == "boptest":
         data = boptest_csv(DATA, folder)
         return summary(run(data, "2019-11-14", "2019-11-14", "2019-11-18").report)
@@ -138,7 +141,7 @@ def evaluate(case: str, folder: Path) -> dict[str, Any]:
 def main() -> None:
     """Run the named benchmarks and print (or write) what they found."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("name", choices=["speed", "twin", "belgium", "boptest"])
+    parser.add_argument("name", choices=["speed", "twin", "belgium", "winter", "boptest"])
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:

@@ -35,6 +35,19 @@ def belgium_csv(data: Path, folder: Path) -> Path:
     return path
 
 
+def moved_behind(recording: Path, first: str, last: str, days: int) -> Path:
+    """The recording with the days from `first` to before `last` moved `days` later, behind all others: a
+    winter is then tested after everything else was learnt."""
+    frame = pd.read_csv(recording)
+    at = pd.to_datetime(frame["utc"])
+    inside = (at >= pd.Timestamp(first, tz="UTC")) & (at < pd.Timestamp(last, tz="UTC"))
+    moved = frame[inside].copy()
+    moved["utc"] = (at[inside] + timedelta(days=days)).dt.strftime("%Y-%m-%dT%H:%M:%SZ")
+    path = recording.with_name(f"{recording.stem}_moved.csv")
+    pd.concat([frame[~inside], moved]).to_csv(path, index=False)
+    return path
+
+
 def boptest_csv(data: Path, folder: Path) -> Path:
     """The simulated house in Bordeaux: five heated rooms and a hall; valves as shares of 1.5 kW."""
     frame = pd.read_csv(data / "thermal_boptest_simulated" / "multizone_26min.csv.gz")
