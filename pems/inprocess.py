@@ -38,6 +38,8 @@ from twin.state import Actuation, Observation
 
 TICK_S = 60
 METER_S = 900
+SIGNER = Signer(b"in-process simulation, no secret"[:32])
+"""Of every verdict in a simulation: its gateway takes no other."""
 
 
 class Leases:
@@ -148,6 +150,13 @@ def sweep_of(seen: Observation) -> Sweep:
     )  # fmt: skip
 
 
+def all_services(*instead: Service[Any]) -> list[Service[Any]]:
+    """Every service but the gateway, in the order in which they run; those given replace their namesakes."""
+    chosen = {service.name: service for service in instead}
+    usual = (Forecast(), Thermal(), Optimizer(), Dispatcher(), Safety(SIGNER), Historian())
+    return [chosen.get(service.name, service) for service in usual]
+
+
 class Simulation:
     """The controlled house and the rule-based one, side by side in one process."""
 
@@ -166,11 +175,8 @@ class Simulation:
         self.house = House.warmed(site, scenario, seed, scenario.start)
         self.baseline = Baseline.warmed(site, scenario, seed, scenario.start)
         self.field = TwinField(site, scenario, self.house)
-        signer = Signer(b"in-process simulation, no secret"[:32])
-        gateway = Gateway(self.field, Verifier(signer.public_bytes))
-        chain = services or [
-            Forecast(), Thermal(), Optimizer(), Dispatcher(), Safety(signer), Historian(),
-        ]  # fmt: skip
+        gateway = Gateway(self.field, Verifier(SIGNER.public_bytes))
+        chain = services or all_services()
         self.models: MutableMapping[str, bytes] = {} if models is None else models
         for service in chain:
             service.models = self.models

@@ -28,12 +28,11 @@ from pydantic import ConfigDict
 from bench.house.learnt import Waiting as Asleep
 from chassis.models import name_of
 from chassis.service import Engine
-from chassis.signing import Signer
 from contracts.envelope import Event
 from contracts.events.thermal import DynamicsIssued, ModelIdentified
 from contracts.thermal_model import HouseModel
 from pems import config
-from pems.inprocess import Simulation
+from pems.inprocess import SIGNER, Simulation
 from pems.trainer import read
 from services.dispatcher.service import Dispatcher
 from services.optimizer.core.chances import chance_below
@@ -63,9 +62,8 @@ def lived(days: float, seed: int) -> list[Event]:
     scenario = default_scenario(days=days, seed=seed, weather_shift_days=WEATHER_DAYS * seed)
     until = scenario.start + dt.timedelta(days=days)
     log: list[Event] = []
-    signer = Signer(b"in-process simulation, no secret"[:32])
     house = Simulation(
-        site, limits, scenario, seed, log.append, [Asleep(until), Dispatcher(), Safety(signer)]
+        site, limits, scenario, seed, log.append, [Asleep(until), Dispatcher(), Safety(SIGNER)]
     )
     while house.house.time < until:
         house.advance()

@@ -21,18 +21,12 @@ from rich.table import Table
 
 from bench.house.learnt import SEED, live
 from bench.house.seasons import row_of, start_of
-from chassis.signing import Signer
 from contracts.envelope import Event
 from contracts.site import SiteConfig
 from pems import config, promotion
-from pems.inprocess import Simulation
-from services.dispatcher.service import Dispatcher
+from pems.inprocess import Simulation, all_services
 from services.forecast.core.bands import Bands, IntArray
 from services.forecast.service import Forecast, ForecastState
-from services.historian.service import Historian
-from services.optimizer.service import Optimizer
-from services.safety.service import Safety
-from services.thermal.service import Thermal
 from twin.baseline import Baseline
 from twin.calendar import utc
 from twin.generate import default_scenario
@@ -113,11 +107,8 @@ def lived(
         power = pv_that_comes(site, scenario, end_s)
         series["pv"] = Series(plain.start_s, QUARTER_S, {"w": power})
     log: list[Event] = []
-    house = Simulation(
-        site, config.load_safety(), scenario, SEED, log.append,
-        [Oracle(series), Thermal(), Optimizer(), Dispatcher(),
-         Safety(Signer(b"in-process simulation, no secret"[:32])), Historian()],
-    )  # fmt: skip
+    services = all_services(Oracle(series))
+    house = Simulation(site, config.load_safety(), scenario, SEED, log.append, services)
     for promoted, content in promotion.load(models) if models is not None else ():
         house.promote(promoted, content)
     return live(house, log, days)[0]

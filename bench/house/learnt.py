@@ -20,20 +20,14 @@ from pathlib import Path
 from typing import Any
 
 from chassis.service import Decision
-from chassis.signing import Signer
 from contracts.envelope import Event
 from contracts.events.forecast import AccuracyScored
 from pems import config, promotion
-from pems.inprocess import Simulation
+from pems.inprocess import Simulation, all_services
 from pems.replay import pure_services, replay
 from pems.trainer import KINDS, read, train_house
-from services.dispatcher.service import Dispatcher
-from services.forecast.service import Forecast
 from services.historian.core.account import Account
-from services.historian.service import Historian
 from services.optimizer.service import Optimizer, OptimizerState
-from services.safety.service import Safety
-from services.thermal.service import Thermal
 from twin.generate import default_scenario
 
 SEED = 7
@@ -57,11 +51,7 @@ def prepared(history: float, days: float, seed: int = SEED) -> tuple[Simulation,
     scenario = default_scenario(days=history + days)
     wakes = scenario.start + dt.timedelta(days=history)
     log: list[Event] = []
-    house = Simulation(
-        site, limits, scenario, seed, log.append,
-        [Forecast(), Thermal(), Waiting(wakes), Dispatcher(),
-         Safety(Signer(b"in-process simulation, no secret"[:32])), Historian()],
-    )  # fmt: skip
+    house = Simulation(site, limits, scenario, seed, log.append, all_services(Waiting(wakes)))
     while house.house.time < wakes:
         house.advance()
     return house, log

@@ -10,7 +10,7 @@ from scipy.optimize import linprog
 
 from bench.planner.instances import mild_house
 from contracts.planning import PlanningProblem
-from services.optimizer.core import decomposition, step_cuts
+from services.optimizer.core import decomposition, step_cuts, step_hull
 from services.optimizer.core.house import compile_house
 from services.optimizer.core.linear_model import LinearModel
 from services.optimizer.core.lp_rung import _solve_site
@@ -48,6 +48,42 @@ def test_a_cut_holds_for_all_whole_relays_and_is_as_high_as_their_hull(seed, n):
     if n > 9:
         lost += 0.02  # relays are lifted, and by powers on a grid
     assert base + fraction @ slope >= hull - lost
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_a_cut_holds_whatever_the_simplex_method_came_to(seed, monkeypatch):
+    """It has a limit of pivots, and rounding errors."""
+    level, power, fraction = drawn(seed, 7)
+    rng = np.random.default_rng(seed)
+    monkeypatch.setattr(
+        step_hull, "_plane", lambda taken, value, free: (1.0, rng.uniform(-1.0, 3.0, free.size))
+    )
+    base, slope = steepest.py_func(level, power, fraction)
+    whole = np.array(list(itertools.product((0.0, 1.0), repeat=7)))
+    assert (base + whole @ slope <= np.maximum(0.0, level + whole @ power) + 1e-9).all()
+
+
+def test_a_car_that_is_ordered_to_charge_takes_of_the_sun_and_one_that_may_counts_by_its_least():
+    problem = mild_house(1, 8.0, 6.0, ev=True, export="low")
+    session = problem.evs[0]
+    free = kinks_of(problem)[1]
+    (choice, least), = free.also
+    step = int(np.flatnonzero(choice >= 0)[0])
+    orders = tuple(2000.0 if t == step else None for t in range(problem.steps))
+    ordered = kinks_of(problem.model_copy(update={
+        "evs": (session.model_copy(update={"fixed_power_w": orders}),),
+    }))[1]
+    added = np.zeros(problem.steps)
+    added[step] = 2.0
+    assert ordered.level_kw == pytest.approx(free.level_kw + added)
+    assert ordered.also[0][0][step] == -1 and least[step + 1] == session.min_power_w / 1000.0
+
+
+def kinks_of(problem):
+    model, house = LinearModel(), compile_house(problem)
+    site = build_site(model, house)
+    high = model.vectors()[1]
+    return step_cuts.kinks(house, site, [high[columns.grid_import] for columns in site.scenarios])
 
 
 def test_a_cut_over_many_rooms_holds():
