@@ -175,10 +175,13 @@ def plan(
     gap = "-" if result.gap_fraction is None else f"{result.gap_fraction:.3%}"
     bound = "-" if result.bound_eur is None else f"{result.bound_eur:.3f} EUR"
     over = ", over all scenarios" if found.scenarios else ""
+    held = []
+    if result.frozen_gap_fraction is not None:
+        held = [("gap while neighbours stay as planned", f"{result.frozen_gap_fraction:.3%}")]
     for name, value in (
         ("rung", result.rung), *(("not on", step) for step in result.steps_down),
         ("cost", f"{result.expected_cost_eur:.3f} EUR{over}"), ("bound", bound),
-        ("gap", gap), ("certificate", result.certificate),
+        ("gap", gap), ("certificate", result.certificate), *held,
         ("independent check", "passed" if report.ok else "; ".join(report.faults)),
         ("wishes not met", str(len(result.violations))),
     ):  # fmt: skip

@@ -335,6 +335,8 @@ def _outcome(event: Event) -> str:
 
 def _quality(plan: Plan) -> str:
     gap = f", within {plan.gap_fraction:.2%} of the best" if plan.gap_fraction is not None else ""
+    if plan.frozen_gap_fraction is not None:
+        gap += f" ({plan.frozen_gap_fraction:.2%} while neighbours stay as warm)"
     return f"{plan.rung} plan for {sum(plan.step_s) // 3600} h{gap}, {plan.cost.total_eur:.2f} EUR"
 
 

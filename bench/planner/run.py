@@ -43,7 +43,7 @@ from services.optimizer.core.room_rows import build_rooms
 from services.optimizer.core.site_rows import build_site
 
 COLUMNS = (
-    "instance", "planner", "cpu_s", "cost_eur", "bound_eur", "gap_percent", "switches",
+    "instance", "planner", "cpu_s", "cost_eur", "bound_eur", "gap_percent", "frozen_gap_percent", "switches",
     "comfort_deficit_k_h", "checked", "certificate",
 )
 FIVE_MINUTES = (300,) * 576
@@ -183,12 +183,15 @@ def row(
                 "checked": f"no plan: {failure}"}
     spent = elsewhere or time.process_time() - start
     report = check_plan(problem, made)
-    gap = made.gap_fraction
+    gap, held = (
+        None if share is None else round(100 * share, 3)
+        for share in (made.gap_fraction, made.frozen_gap_fraction)
+    )
     return {
         "instance": name, "planner": planner, "cpu_s": round(spent, 3),
         "cost_eur": round(made.expected_cost_eur, 4),
         "bound_eur": None if made.bound_eur is None else round(made.bound_eur, 4),
-        "gap_percent": None if gap is None else round(100 * gap, 3),
+        "gap_percent": gap, "frozen_gap_percent": held,
         "switches": report.switches, "comfort_deficit_k_h": round(report.comfort_deficit_k_h, 2),
         "checked": "ok" if report.ok else "; ".join(report.faults[:3]),
         "certificate": made.certificate if planner == "emhass" else "",

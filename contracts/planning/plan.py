@@ -102,7 +102,13 @@ class Churn(Frozen):
 
 
 class Plan(Frozen):
-    """One plan on the problem's grid; all series have one value per step unless said otherwise."""
+    """One plan on the problem's grid; all series have one value per step unless said otherwise.
+
+    `bound_eur`: no plan of the model that `certificate` names costs less; `gap_fraction` is the share of
+    `expected_cost_eur` above it. `frozen_bound_eur` (houses whose rooms warm each other): the same for the
+    house in which each room's neighbours stay as warm as in this plan and what a room gives them is paid at the
+    value of heat. It tells how good the search was; other plans may cost less than it.
+    """
 
     schema_version: Literal[1] = 1
     problem_hash: str
@@ -124,6 +130,8 @@ class Plan(Frozen):
     bound_eur: Finite | None
     gap_fraction: Finite | None
     certificate: str
+    frozen_bound_eur: Finite | None = None
+    frozen_gap_fraction: Finite | None = None
     violations: tuple[Violation, ...]
     binding_limits: tuple[BindingLimit, ...]
     work: WorkDone

@@ -77,17 +77,14 @@ def make_plan(
     solver: str,
     seed: int,
     steps_down: tuple[str, ...] = (),
+    frozen_bound: float | None = None,
 ) -> Plan:
     """The Plan of the nominal future; `expected_cost` is the objective over scenarios if any."""
     problem = house.problem
     seen = evaluate(house, house.nominal, decisions)
     total = seen.cost["total_eur"] if expected_cost is None else expected_cost
-    gap = None
-    if bound is not None:
-        if bound > total + BOUND_TOLERANCE * max(1.0, abs(total)):
-            raise FalseBound(f"a bound of {bound:.6f} EUR above the plan's {total:.6f} EUR")
-        bound = min(bound, total)
-        gap = (total - bound) / max(abs(total), 1e-6)
+    bound, gap = _gap(bound, total)
+    frozen_bound, frozen_gap = _gap(frozen_bound, total)
     capacity = problem.battery.capacity_wh / 1000.0 if problem.battery is not None else 1.0
     edges = problem.boundaries()
     return Plan(
@@ -126,6 +123,8 @@ def make_plan(
         bound_eur=bound,
         gap_fraction=gap,
         certificate=certificate,
+        frozen_bound_eur=frozen_bound,
+        frozen_gap_fraction=frozen_gap,
         violations=tuple(seen.violations),
         binding_limits=tuple(binding_limits(house, decisions, seen)),
         work=work,
@@ -134,6 +133,16 @@ def make_plan(
         seed=seed,
         steps_down=steps_down,
     )
+
+
+def _gap(bound: float | None, cost: float) -> tuple[float | None, float | None]:
+    """(bound, share of the cost that lies above it); raises FalseBound for one above the cost."""
+    if bound is None:
+        return None, None
+    if bound > cost + BOUND_TOLERANCE * max(1.0, abs(cost)):
+        raise FalseBound(f"a bound of {bound:.6f} EUR above the plan's {cost:.6f} EUR")
+    bound = min(bound, cost)
+    return bound, (cost - bound) / max(abs(cost), 1e-6)
 
 
 def _series(values: Floats) -> tuple[float, ...]:

@@ -56,12 +56,17 @@ def check_plan(problem: PlanningProblem, plan: Plan, tolerance: float = 1e-6) ->
         claimed = getattr(plan.cost, name)
         if abs(claimed - value) > 1e-5 * max(1.0, abs(value)):
             fault(f"cost.{name}: the plan says {claimed:.6f}, the replay {value:.6f} EUR")
-    if plan.bound_eur is not None and plan.bound_eur > plan.expected_cost_eur + 1e-6:
-        fault("bound_eur is above the plan's own cost")
-    if plan.bound_eur is not None and plan.gap_fraction is not None:
-        gap = (plan.expected_cost_eur - plan.bound_eur) / max(abs(plan.expected_cost_eur), 1e-6)
-        if abs(gap - plan.gap_fraction) > 1e-9:
-            fault(f"gap_fraction: the plan says {plan.gap_fraction}, its cost and bound {gap}")
+    for kind, bound, claimed in (
+        ("", plan.bound_eur, plan.gap_fraction),
+        ("frozen_", plan.frozen_bound_eur, plan.frozen_gap_fraction),
+    ):
+        if bound is None:
+            continue
+        if bound > plan.expected_cost_eur + 1e-6:
+            fault(f"{kind}bound_eur is above the plan's own cost")
+        gap = (plan.expected_cost_eur - bound) / max(abs(plan.expected_cost_eur), 1e-6)
+        if claimed is None or abs(gap - claimed) > 1e-9:
+            fault(f"{kind}gap_fraction: the plan says {claimed}, its cost and bound {gap}")
     named = sum(v.cost_eur for v in plan.violations)
     owed = sum(costs[n] for n in ("comfort_eur", "limits_eur", "ev_unmet_eur", "loads_skipped_eur"))
     if abs(named - owed) > 1e-4 * max(1.0, owed):

@@ -15,18 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.optimizer.core.cells import slow
-from services.optimizer.core.columns import Column, relay_rules
+from services.optimizer.core.columns import Column
 from services.optimizer.core.coupled import CoupledPricer, HeatPrices, neighbour_linear
+from services.optimizer.core.frozen_bound import planes_bound
 from services.optimizer.core.house import House, RoomArrays
 from services.optimizer.core.master import Prices
-from services.optimizer.core.pricing import (
-    RoomPriced,
-    Scratch,
-    TwoNodeRoomPricing,
-    grids_follow,
-    price_room_two_node,
-    split_modes,
-)
+from services.optimizer.core.pricing import Scratch
 from services.optimizer.core.side_by_side import side_by_side
 
 Floats = NDArray[np.float64]
@@ -47,18 +41,6 @@ SMOOTHED_STEPS = 6
 AIR_SHARE, SLOW_SHARE = {1: 5.0, 2: 0.8}, 0.4
 """What a kelvin of air, or of the slow mode, costs more than its price when it comes from farther away, in
 parts of the mean price. Dearer inputs bound tighter, but the same money tempts the neighbours."""
-
-GAP_FRACTION = 5e-3
-"""Distance of a room's schedule and its bound that is good enough, rooms without neighbours."""
-
-PENALTY_SHARE = 1.2
-"""A room without neighbours is first bounded at a comfort price of at most this many times the price of
-a kelvin of its air. A lower price is still a bound, and the steep bend of the true price is what the
-planes lose most at; usually missed comfort does not pay even so."""
-
-MISSED = 2e-2
-"""Where a schedule lies further above the bound than this share, the true comfort price is tried, too."""
-
 
 def slow_mode(room: RoomArrays, steps: int) -> tuple[float, Floats, Floats] | None:
     """(e, slow eigenvalues, fast eigenvalues): z = e air + mass decouples from the air.
@@ -102,7 +84,7 @@ def surroundings(
 ) -> Surroundings:
     """The near range around the plan's temperatures, and payments for what lies outside it.
 
-    A room that nothing warms is bounded without a reward (`lone_bound`); all it can reach is near.
+    A room that nothing warms is bounded without a reward (`planes_bound`); all it can reach is near.
     """
     low = np.array([limit[:steps, 0] for limit in reach[0]])
     high = np.array([limit[:steps, 0] for limit in reach[1]])
@@ -244,9 +226,11 @@ def coupled_bound(
         index = pricer.room.index
         pricer.linear = np.ascontiguousarray(linear[index])
         on_cost, end_slope = prices.on_cost_eur[index], prices.end_slope_eur_per_k[index]
-        lone = lone_bound(house, pricer, on_cost, end_slope, heat, guesses[index], scratch)
-        if lone is not None:
-            return lone
+        if pricer.room.nodes == 2 and not pricer.room.neighbour_gain:
+            # nothing warms it, so it needs no free input, and the planes are far tighter
+            lone = planes_bound(pricer, on_cost, end_slope, guesses[index], scratch)
+            if lone is not None:
+                return lone + _start_credit(house, heat, index)
         return room_bound(
             house, pricer, on_cost, end_slope, heat, reach, temperatures[index], around,
             CELL_WIDTH_K[pricer.room.nodes],
@@ -257,57 +241,3 @@ def coupled_bound(
             return None
         total += room
     return total
-
-
-def lone_bound(
-    house: House, pricer: CoupledPricer, on_cost_eur: Floats, end_slope: Floats,
-    prices: HeatPrices, guess: Column, scratch: Scratch,
-) -> float | None:
-    """As `room_bound`, for a two-node room that no neighbour warms and whose matrices have common
-    modes that grids can follow; None for any other room.
-
-    Such a room needs no free input, and its bound comes from the far tighter planes of
-    pricing/two_node.py.
-    """
-    room, steps = pricer.room, pricer.steps
-    if room.neighbour_gain or room.nodes == 1:
-        return None
-    try:
-        modes = split_modes(room.transition[:steps])
-    except ValueError:
-        return None
-    rules = relay_rules(room, steps)
-    for mode in modes.decay.T:
-        if not grids_follow(mode, rules["min_off_steps"], rules["min_on_steps"]):
-            return None
-    on_cost = on_cost_eur + pricer.churn
-    kelvin = float(np.median(on_cost / np.maximum(room.heat_k[:steps, 0], 1e-9)))
-    slopes, targets, worth = pricer.ends(end_slope)
-
-    def priced(highest_price: float) -> RoomPriced:
-        problem = TwoNodeRoomPricing(
-            transition=room.transition[:steps],
-            gain_on_k=room.heat_k[:steps],
-            drift_k=room.drift_k[:steps],
-            start_temperature_c=room.start_c,
-            penalty_low_eur_per_k=np.minimum(room.penalty_low_eur_per_k[:steps], highest_price),
-            penalty_high_eur_per_k=np.minimum(room.penalty_high_eur_per_k[:steps], highest_price),
-            air_price_eur_per_k=pricer.linear,
-            end_slope_eur_per_k=slopes,
-            end_weights=np.eye(2),
-            end_target_c=targets,
-            end_value_eur_per_k=worth,
-            **rules,
-        )
-        return price_room_two_node(
-            problem, on_cost, gap_fraction=GAP_FRACTION, guess=guess.relay, scratch=scratch
-        )
-
-    found = priced(PENALTY_SHARE * max(kelvin, 0.0))
-    lower = found.lower_bound_eur + pricer.churn_base_eur
-    column = pricer.column(found.schedule.astype(np.int64))
-    cost = column.cost_eur - pricer.linear_base_eur + float(on_cost_eur @ column.relay)
-    cost += float(slopes @ column.end_c)
-    if cost - lower > MISSED * abs(cost):
-        lower = max(lower, priced(np.inf).lower_bound_eur + pricer.churn_base_eur)
-    return float(lower + _start_credit(house, prices, room.index))

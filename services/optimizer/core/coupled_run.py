@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from services.optimizer.core.columns import relay_steps
 from services.optimizer.core.coupled import CoupledPricer, HeatPrices
 from services.optimizer.core.coupled_bound import coupled_bound
+from services.optimizer.core.frozen_bound import frozen_bound
 from services.optimizer.core.generation import (
     Decomposed,
     Generation,
@@ -75,6 +76,7 @@ class CoupledRun(Generation):
             CELL_WIDTH_K,
         )
         self.done.lp_solves = 1
+        self.neighbours = any(room.neighbour_gain for room in house.rooms)
         self.certified = False
         self.warm = warm
 
@@ -118,15 +120,32 @@ class CoupledRun(Generation):
         return self.done
 
     def _certify(self, duals: Floats) -> None:
-        """The better of the relaxation's bound and the Lagrangian bound."""
+        """The better of the relaxation's bound and the Lagrangian bound; where rooms have neighbours, also that
+        of the house with these frozen as the plan has them."""
         prices = self.master.prices(duals, np.zeros(len(self.pricers)))
+        site_bound, air = self.master.base.dual_bound(duals), self._air()
+        if self.neighbours and self._allowed():
+            self._freeze(air)
+            self.done.frozen_bound_eur = frozen_bound(
+                self.house, self.pricers, site_bound, prices, self.best_columns(prices)
+            )
+            self.done.priced += len(self.pricers)
         bound = coupled_bound(
-            self.house, self.pricers, self.master.base.dual_bound(duals), prices, self.prices,
-            self.reach, self._air(), self.best_columns(prices),
+            self.house, self.pricers, site_bound, prices, self.prices, self.reach, air,
+            self.best_columns(prices),
         )
         self.done.priced += len(self.pricers)
         if bound is not None and bound > self.done.bound_eur:
             self.done.bound_eur, self.certified = bound, True
+
+    def _allowed(self) -> bool:
+        """Whether the plan's relays keep orders and minimum times, as all do that the bounds hold for."""
+        assert self.done.placed is not None
+        relays = self.done.placed.decisions.relays[:, : self.steps].astype(np.int64)
+        return all(
+            pricer.feasible(np.ascontiguousarray(relays[pricer.room.index]))
+            for pricer in self.pricers
+        )
 
     def read(self, picked: list[int], solution: Solution | None = None) -> Floats:
         """Relays of one schedule a room; duties behind them from where the house truly is, and not as in

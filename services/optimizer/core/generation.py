@@ -65,9 +65,10 @@ that it gains."""
 
 @dataclass
 class Decomposed:
-    """The best plan found, placed whole, a true bound, and counters."""
+    """The best plan found, placed whole, a true bound, one for neighbours that stay, and counters."""
 
     bound_eur: float = -np.inf
+    frozen_bound_eur: float | None = None
     placed: Placed | None = None
     rounds: int = 0
     priced: int = 0

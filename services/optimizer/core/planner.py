@@ -104,10 +104,9 @@ def _decomposed(
     if house.coupled:
         run = CoupledRun(house, aligned)
         found = run.run(rounds, budget.corrections if full else 1, certify=full)
-        neighbours = any(room.neighbour_gain for room in house.rooms)
         certificate = RELAXED
         if run.certified:
-            certificate = DUALISED if neighbours else TWO_NODE
+            certificate = DUALISED if run.neighbours else TWO_NODE
     else:
         found = decompose(house, rounds, budget.target_gap if full else np.inf, aligned)
         certificate = EXACT
@@ -128,6 +127,7 @@ def _decomposed(
         f"dantzig-wolfe, ortools glop+{placed.solver}",
         seed,
         steps_down,
+        found.frozen_bound_eur,
     )
 
 
