@@ -5,10 +5,12 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from services.optimizer.core.house import FREE, House, RoomArrays
+from services.optimizer.core.house import FREE, House
+from services.optimizer.core.trajectories import PaddedHouse
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+Flags = NDArray[np.bool_]
 
 
 def round_relays(
@@ -21,83 +23,69 @@ def round_relays(
     minimum on and off times and heating-group capacities are kept. Duty steps get the duty that
     reaches the target. The relays `begun` (rooms, first steps) are taken as they are.
     """
-    rooms, steps = len(house.rooms), house.steps
-    relays = np.zeros((rooms, steps))
-    state = [room.start_c.copy() for room in house.rooms]
+    padded = PaddedHouse.of(house)
+    shape = len(house.rooms), house.steps
+    relays = np.zeros(shape)
+    fixed: Ints = np.reshape([room.relay_fixed for room in house.rooms], shape)
+    duty: Flags = np.reshape([room.duty_step for room in house.rooms], shape)
+    holds: Ints = np.reshape(
+        [[room.min_off_steps for room in house.rooms], [room.min_on_steps for room in house.rooms]],
+        (2, *shape),
+    )
+    cut = np.stack([_would_be_cut(fixed, holds[state], state) for state in range(2)])
+    state = padded.start.copy()
     on = np.array([room.initial_on for room in house.rooms], dtype=np.int64)
     locked = np.array([room.held_steps for room in house.rooms], dtype=np.int64)
-    capacity = [group.capacity_w / 1000.0 for group in house.problem.heating_groups]
+    every = np.arange(len(house.rooms))
     known = 0 if begun is None else begun.shape[1]
-    for step in range(steps):
-        free = list(capacity)
-        base = [
-            room.transition[step] @ state[room.index] + room.drift_k[step]
-            + sum(
-                (gain[step] * state[other][0] for other, gain in room.neighbour_gain.items()),
-                np.zeros(room.nodes),
+    for step in range(house.steps):
+        base = (padded.transition[:, step] * state[:, None, :]).sum(axis=2) + padded.drift[:, step]
+        np.add.at(
+            base, padded.link_room,
+            padded.link_gain[:, step] * state[padded.link_other, :1],
+        )
+        heat = padded.heat[:, step]
+        need = (target_air_c[:, step + 1] - base[:, 0]) / np.maximum(heat[:, 0], 1e-9)
+        wanted = (need > 1.0 - bias).astype(np.int64)
+        free = np.where((locked > 0) | ((wanted != on) & cut[wanted, every, step]), on, wanted)
+        value = np.where(duty[:, step], np.clip(need, 0.0, 1.0), free)
+        value = np.where(fixed[:, step] != FREE, fixed[:, step], value)
+        if begun is not None and step < known:
+            value = begun[:, step].astype(np.float64)
+        elif house.problem.heating_groups:
+            forced = (fixed[:, step] == 1) | (
+                (fixed[:, step] == FREE) & (on == 1) & ((locked > 0) | cut[0, :, step])
             )
-            for room in house.rooms
-        ]
-        need = np.array([
-            (target_air_c[room.index, step + 1] - base[room.index][0])
-            / max(room.heat_k[step, 0], 1e-9)
-            for room in house.rooms
-        ])
-        forced = np.array([
-            room.relay_fixed[step] == 1
-            or (
-                room.relay_fixed[step] == FREE and on[room.index] == 1
-                and (locked[room.index] > 0 or _would_be_cut(room, step, 0))
-            )
-            for room in house.rooms
-        ])
-        for index in sorted(range(rooms), key=lambda r: (not forced[r], -need[r], r)):
-            room = house.rooms[index]
-            value = _choose(
-                room, step, float(need[index]), bias, int(on[index]), int(locked[index])
-            )
-            if begun is not None and step < known:
-                value = float(begun[index, step])
-            elif room.group >= 0:
-                left = max(0.0, free[room.group])  # forced relays may have taken more than there is
-                if not forced[index] and value * room.power_kw > left + 1e-9:
-                    # a locked-off relay never gets here; a free one waits for capacity
-                    value = left / room.power_kw if room.duty_step[step] else 0.0
-                free[room.group] -= value * room.power_kw
-            relays[index, step] = value
-            state[index] = base[index] + room.heat_k[step] * value
-            _advance(room, step, value, on, locked)
+            _share_groups(house, value, duty[:, step], forced, need)
+        relays[:, step] = value
+        state = base + heat * value[:, None]
+        switched = ~duty[:, step] & (value.astype(np.int64) != on)
+        on = np.where(duty[:, step], 0, np.where(switched, value.astype(np.int64), on))
+        locked = np.where(switched, holds[on, every, step], locked)
+        locked = np.where(duty[:, step], 0, np.maximum(0, locked - 1))
     return relays
 
 
-def _choose(
-    room: RoomArrays, step: int, need: float, bias: float, on: int, locked: int
-) -> float:
-    if room.relay_fixed[step] != FREE:
-        return float(room.relay_fixed[step])
-    if room.duty_step[step]:
-        return float(np.clip(need, 0.0, 1.0))
-    if locked > 0:
-        return float(on)
-    wanted = int(need > 1.0 - bias)
-    if wanted != on and _would_be_cut(room, step, wanted):
-        return float(on)
-    return float(wanted)
+def _share_groups(house: House, value: Floats, duty: Flags, forced: Flags, need: Floats) -> None:
+    """Let free relays wait for a heating group's capacity, the coldest rooms first; forced ones go before."""
+    left = [group.capacity_w / 1000.0 for group in house.problem.heating_groups]
+    for index in sorted(range(value.size), key=lambda r: (not forced[r], -need[r], r)):
+        room = house.rooms[index]
+        if room.group < 0:
+            continue
+        free = max(0.0, left[room.group])  # forced relays may have taken more than there is
+        if not forced[index] and value[index] * room.power_kw > free + 1e-9:
+            # a locked-off relay never gets here; a free one waits for capacity
+            value[index] = free / room.power_kw if duty[index] else 0.0
+        left[room.group] -= value[index] * room.power_kw
 
 
-def _would_be_cut(room: RoomArrays, step: int, state: int) -> bool:
-    """Whether an override would cut the minimum time of a switch to `state` short."""
-    hold = int((room.min_on_steps if state else room.min_off_steps)[step])
-    return bool((room.relay_fixed[step : step + hold] == 1 - state).any())
-
-
-def _advance(room: RoomArrays, step: int, value: float, on: Ints, locked: Ints) -> None:
-    index = room.index
-    if room.duty_step[step]:
-        on[index], locked[index] = 0, 0
-        return
-    if int(value) != on[index]:
-        on[index] = int(value)
-        hold = room.min_on_steps if on[index] else room.min_off_steps
-        locked[index] = hold[step]
-    locked[index] = max(0, locked[index] - 1)
+def _would_be_cut(fixed: Ints, hold: Ints, state: int) -> Flags:
+    """(rooms, steps): whether an override would cut the minimum time of a switch to `state` short."""
+    steps = fixed.shape[1]
+    after = np.full(fixed.shape[0], steps)
+    cut = np.zeros(fixed.shape, dtype=np.bool_)
+    for step in range(steps - 1, -1, -1):
+        after = np.where(fixed[:, step] == 1 - state, step, after)
+        cut[:, step] = after < np.minimum(step + hold[:, step], steps)
+    return cut
