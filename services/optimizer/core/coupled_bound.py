@@ -207,11 +207,11 @@ def _start_credit(house: House, prices: HeatPrices, index: int) -> float:
 def coupled_bound(
     house: House, pricers: list[CoupledPricer], site_bound: float, prices: Prices,
     heat: HeatPrices, reach: tuple[list[Floats], list[Floats]], temperatures: Floats,
-    guesses: list[Column],
+    guesses: list[Column], cost_eur: float,
 ) -> float | None:
     """Lagrangian bound of the whole house (EUR), or None when a room has no slow mode.
 
-    `guesses` are good schedules at these prices, one a room.
+    `guesses` are good schedules at these prices, one a room; `cost_eur` is the plan's cost.
     """
     total = site_bound + house.problem.grid.fixed_fee_eur
     steps = pricers[0].steps
@@ -228,7 +228,7 @@ def coupled_bound(
         on_cost, end_slope = prices.on_cost_eur[index], prices.end_slope_eur_per_k[index]
         if pricer.room.nodes == 2 and not pricer.room.neighbour_gain:
             # nothing warms it, so it needs no free input, and the planes are far tighter
-            lone = planes_bound(pricer, on_cost, end_slope, guesses[index], scratch)
+            lone = planes_bound(pricer, on_cost, end_slope, guesses[index], cost_eur, scratch)
             if lone is not None:
                 return lone + _start_credit(house, heat, index)
         return room_bound(

@@ -124,15 +124,17 @@ class CoupledRun(Generation):
         of the house with these frozen as the plan has them."""
         prices = self.master.prices(duals, np.zeros(len(self.pricers)))
         site_bound, air = self.master.base.dual_bound(duals), self._air()
+        assert self.done.placed is not None
+        cost_eur = self.done.placed.objective_eur
         if self.neighbours and self._allowed():
             self._freeze(air)
             self.done.frozen_bound_eur = frozen_bound(
-                self.house, self.pricers, site_bound, prices, self.best_columns(prices)
+                self.house, self.pricers, site_bound, prices, self.best_columns(prices), cost_eur
             )
             self.done.priced += len(self.pricers)
         bound = coupled_bound(
             self.house, self.pricers, site_bound, prices, self.prices, self.reach, air,
-            self.best_columns(prices),
+            self.best_columns(prices), cost_eur,
         )
         self.done.priced += len(self.pricers)
         if bound is not None and bound > self.done.bound_eur:

@@ -38,22 +38,24 @@ PENALTY_SHARE = 1.2
 a kelvin of its air. A lower price is still a bound, and the steep bend of the true price is what the
 planes lose most at; usually missed comfort does not pay even so."""
 
-MISSED = 5e-2
-"""Where a schedule lies further above the bound than this share, the true comfort price is tried, too."""
+MISSED = 3e-3
+"""Where a room's schedule lies further above its bound than this share of the plan's cost, the true comfort
+price is tried, too: it takes three times as long."""
 
 
 def frozen_bound(
     house: House, pricers: list[CoupledPricer], site_bound: float, prices: Prices,
-    guesses: list[Column],
+    guesses: list[Column], cost_eur: float,
 ) -> float | None:
     """Lagrangian bound (EUR) of the house whose pricers are frozen at a plan's temperatures; None when
-    the grids cannot follow a room. `guesses` are good schedules at these prices, one a room."""
+    the grids cannot follow a room. `guesses` are good schedules at these prices, one a room; the plan's cost
+    only says what a tighter bound of a room is worth."""
 
     def part(pricer: CoupledPricer, scratch: Scratch) -> float | None:
         index = pricer.room.index
         return planes_bound(
             pricer, prices.on_cost_eur[index], prices.end_slope_eur_per_k[index], guesses[index],
-            scratch,
+            cost_eur, scratch,
         )
 
     total = site_bound + house.problem.grid.fixed_fee_eur
@@ -65,12 +67,16 @@ def frozen_bound(
 
 
 def planes_bound(
-    pricer: CoupledPricer, on_cost_eur: Floats, end_slope: Floats, guess: Column, scratch: Scratch
+    pricer: CoupledPricer, on_cost_eur: Floats, end_slope: Floats, guess: Column, cost_eur: float,
+    scratch: Scratch,
 ) -> float | None:
     """True lower bound on what any schedule of one room costs beside its frozen neighbours, without
-    `linear_base_eur`; None when the grids cannot follow the room."""
-    bound = _two_node if pricer.room.nodes == 2 else _one_node
-    lower = bound(pricer, on_cost_eur + pricer.churn, end_slope, guess, scratch)
+    `linear_base_eur`; None when the grids cannot follow the room. `cost_eur` is that of the whole plan."""
+    on_cost = on_cost_eur + pricer.churn
+    if pricer.room.nodes == 1:
+        lower = _one_node(pricer, on_cost, end_slope, guess, scratch)
+    else:
+        lower = _two_node(pricer, on_cost, end_slope, guess, cost_eur, scratch)
     return None if lower is None else lower + pricer.churn_base_eur
 
 
@@ -98,7 +104,8 @@ def _one_node(
 
 
 def _two_node(
-    pricer: CoupledPricer, on_cost: Floats, end_slope: Floats, guess: Column, scratch: Scratch
+    pricer: CoupledPricer, on_cost: Floats, end_slope: Floats, guess: Column, cost_eur: float,
+    scratch: Scratch,
 ) -> float | None:
     room, steps = pricer.room, pricer.steps
     try:
@@ -136,6 +143,6 @@ def _two_node(
     column = pricer.column(found.schedule.astype(np.int64))
     cost = column.cost_eur - pricer.linear_base_eur - pricer.churn_base_eur
     cost += float((on_cost - pricer.churn) @ column.relay) + float(slopes @ column.end_c)
-    if cost - lower > MISSED * abs(cost):
+    if cost - lower > MISSED * abs(cost_eur):
         lower = max(lower, priced(np.inf).lower_bound_eur)
     return float(lower)

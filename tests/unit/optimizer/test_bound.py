@@ -77,7 +77,7 @@ def test_bound_of_a_room_that_warms_another_but_feels_none(seed):
         for bits in itertools.product((0, 1), repeat=8)
         if pricer.cells.feasible(np.array(bits))
     )
-    lower = planes_bound(pricer, on_cost, np.zeros(2), guess, Scratch())
+    lower = planes_bound(pricer, on_cost, np.zeros(2), guess, 1.0, Scratch())
     assert lower is not None
     lower += coupled_bound._start_credit(house, heat, 1)
     paid = heat.air[0][:, None] * gain[:, :1] - heat.mass[0, 1:, None] * gain[:, 1:]

@@ -48,7 +48,7 @@ def test_the_bound_holds_whatever_the_duties_pay_for_warm_rooms(factor, two_node
     prices = run.master.prices(duals, np.zeros(4))
     bound = coupled_bound(
         run.house, run.pricers, run.master.base.dual_bound(duals), prices, run.prices, run.reach,
-        run._air(), run.best_columns(prices),
+        run._air(), run.best_columns(prices), cost,
     )
     assert bound is not None
     assert bound <= cost + 1e-6

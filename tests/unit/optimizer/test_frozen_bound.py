@@ -50,7 +50,7 @@ def test_bound_of_a_room_beside_frozen_neighbours(seed, two_node):
         on_cost = rng.uniform(0.0, 0.2, pricer.steps)
         slope = np.zeros(pricer.room.nodes) if pricer.whole else rng.uniform(-0.2, 0.0, pricer.room.nodes)
         columns = _allowed(pricer)
-        lower = planes_bound(pricer, on_cost, slope, columns[seed % len(columns)], Scratch())
+        lower = planes_bound(pricer, on_cost, slope, columns[seed % len(columns)], 1.0, Scratch())
         assert lower is not None
         least = min(c.cost_eur + on_cost @ c.relay + slope @ c.end_c for c in columns)
         lower += pricer.linear_base_eur
