@@ -1,4 +1,4 @@
-"""Figures of the thermal model: `python -m bench.thermal speed|twin|belgium|winter|boptest [--json FILE]`.
+"""Figures of the thermal model: `python -m bench.thermal NAME [--json FILE]`, NAME as in the README.
 
 Scores are out of sample: the model is identified on the part of a recording before a date and
 tested on the part after it. CPU seconds of one thread.
@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
+from bench.thermal.floors import floor_k
 from bench.thermal.recordings import belgium_csv, boptest_csv, moved_behind, twin_csv
 from bench.thermal.recovery import recovery
 from contracts.site import SiteConfig
@@ -26,7 +27,7 @@ from services.thermal.core.filter import StepInputs, filter_step, initial_state
 from services.thermal.core.identify import identify
 from services.thermal.core.predict import Forecast, planner_matrices, predict
 from services.thermal.core.prior import RoomFacts, prior_model
-from services.thermal.evaluate import prior_for, run
+from services.thermal.evaluate import Evaluation, prior_for, run
 from services.thermal.history_csv import read_history
 
 TWIN_SEED = 3
@@ -111,14 +112,46 @@ def summary(report: dict[str, Any]) -> dict[str, Any]:
     return result
 
 
+WINTERS = {
+    "february": ("2016-02-01", "2016-03-16", 308, "2016-12-05", "2016-12-07", "2017-01-17"),
+    "january": ("2016-01-01", "2016-02-20", 364, "2016-12-31", "2017-01-03", "2017-02-17"),
+}
+"""Belgian days moved behind the year: first, last, by so many days; taught until, tested from, to."""
+
+
+def winter(folder: Path, name: str) -> Evaluation:
+    """A Belgian winter, tested after everything else was learnt."""
+    first, last, days, until, start, end = WINTERS[name]
+    data = moved_behind(belgium_csv(DATA, folder), first, last, days=days)
+    return run(data, until, start, end)
+
+
+def floors(folder: Path) -> dict[str, Any]:
+    """Beside ours, what trees say that were taught the days around the tested ones, too."""
+    found: dict[str, Any] = {}
+    for name, (*_, start, end) in WINTERS.items():
+        done = winter(folder, name)
+        stretch = [int(pd.Timestamp(day, tz="UTC").timestamp()) for day in (start, end)]
+        ours = {row["lead_h"]: row["mean"]["ours"]["mae_c"] for row in done.report["leads"]}
+        found[name] = {
+            f"{hours} h": {
+                "ours": round(ours[hours], 3),
+                "taught around": round(floor_k(done, *stretch, hours * 3600), 3),
+            }
+            for hours in (6, 24)
+        }
+    return found
+
+
 def evaluate(case: str, folder: Path) -> dict[str, Any]:
     """Scores of a recording after its first part; for the twin also what was identified over what is."""
     if case == "belgium":
         data = belgium_csv(DATA, folder)
         return summary(run(data, "2016-10-20", "2016-10-20", "2016-11-23").report)
     if case == "winter":
-        data = moved_behind(belgium_csv(DATA, folder), "2016-02-01", "2016-03-16", days=308)
-        return summary(run(data, "2016-12-05", "2016-12-07", "2017-01-17").report)
+        return summary(winter(folder, "february").report)
+    if case == "floors":
+        return floors(folder)
     if case == "boptest":
         data = boptest_csv(DATA, folder)
         return summary(run(data, "2019-11-14", "2019-11-14", "2019-11-18").report)
@@ -141,7 +174,7 @@ def evaluate(case: str, folder: Path) -> dict[str, Any]:
 def main() -> None:
     """Run the named benchmarks and print (or write) what they found."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("name", choices=["speed", "twin", "belgium", "winter", "boptest"])
+    parser.add_argument("name", choices=["speed", "twin", "belgium", "winter", "boptest", "floors"])
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
