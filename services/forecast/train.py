@@ -59,7 +59,7 @@ def _for_a_house(kind: str, data: Path, site: Path | None, out: Path, as_json: b
     """A model trained and judged as a house does it, written for `pems model promote`."""
     place = read_place(site)
     with _waiting(f"training {kind}"):
-        verdict = consider(kind, read_dataset(data, kind, place), place, None)
+        verdict = consider(kind, read_dataset(data, kind, place), place, None, with_past=True)
     out.write_bytes(verdict.content)
     if as_json:
         typer.echo(json.dumps({

@@ -6,6 +6,9 @@ bounds. Values are means by quarter hour; a quarter without a usable sample stay
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
+
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
@@ -41,6 +44,8 @@ class Track(BaseModel):
 
     start_s: int = 0
     values: list[float | None] = []
+    own_s: int | None = None
+    """Where the house's own log begins; before it stands what a model brought along."""
 
     def put(self, slot_s: int, value: float, keep_s: int | None = None) -> None:
         """Set the value of a step; steps in between stay empty, what is older than ``keep_s`` goes."""
@@ -49,12 +54,32 @@ class Track(BaseModel):
         index = (slot_s - self.start_s) // STEP_S
         if index < 0:
             return  # older than everything that is kept
+        self.own_s = slot_s if self.own_s is None else min(self.own_s, slot_s)
         self.values.extend([None] * (index + 1 - len(self.values)))
         self.values[index] = value
         if keep_s is not None and len(self.values) > keep_s // STEP_S:
             drop = len(self.values) - keep_s // STEP_S
             del self.values[:drop]
             self.start_s += drop * STEP_S
+
+    def fill(self, past: Series) -> None:
+        """Take in quarter hours of the time before the house's own log; what is known already stays.
+
+        What the log has left empty since it began stays empty: it had its reasons.
+        """
+        known = np.flatnonzero(~np.isnan(past.values))
+        if not known.size:
+            return
+        own, times = self.series(), past.times_s[known]
+        first, end = int(times[0]), int(times[-1]) + STEP_S
+        if self.values:
+            first, end = min(first, own.start_s), max(end, own.end_s)
+        steps = np.arange(first, end, STEP_S, dtype=np.int64)
+        values = own.at(steps)
+        open_ = np.isnan(values) & (steps < (end if self.own_s is None else self.own_s))
+        values[open_] = past.at(steps[open_])
+        self.start_s = first
+        self.values = [None if np.isnan(v) else v for v in values.tolist()]
 
     def series(self) -> Series:
         """The same as arrays, NaN where empty."""
@@ -144,9 +169,32 @@ class Record(BaseModel):
     def _put(self, kind: str, slot: int, value: float, bounded: bool) -> None:
         self.tracks[kind].put(slot, round(value, DIGITS[kind]), KEEP_S[kind] if bounded else None)
 
+    def recall(self, kind: str, past: Series, now_s: int) -> None:
+        """Fill the time before the house's own log with what a model brought (`remembered`).
+
+        Nothing that is too old to be kept, and nothing of the future: a model may have been learnt in another
+        house, or in a later run of a simulated one.
+        """
+        kept = past.between(now_s - KEEP_S[kind], now_s)
+        self.tracks[kind].fill(replace(kept, values=np.round(kept.values, DIGITS[kind])))
+
     def dataset(self, kind: str, issue_s: int | None = None) -> Dataset:
         """The series of a kind with the weather. With an issue, every run heard of counts as known by then."""
         return Dataset(self.tracks[kind].series(), runs_as_columns(self.runs, issue_s))
+
+
+def remembered(kind: str, series: Series) -> Series:
+    """The last stretch of a series, as long as a `Record` keeps it, in quarter hours as one holds them.
+
+    A step that is longer is the mean of all its quarters; a quarter of which less than half is known is NaN.
+    """
+    part_s = math.gcd(STEP_S, series.step_s, series.start_s)
+    first = max(series.start_s, series.end_s - KEEP_S[kind]) // STEP_S * STEP_S
+    parts = np.arange(first, -(-series.end_s // STEP_S) * STEP_S, part_s, dtype=np.int64)
+    values = series.at(parts).reshape(-1, STEP_S // part_s)
+    known = (~np.isnan(values)).sum(axis=1)
+    means = np.nansum(values, axis=1) / np.maximum(known, 1)
+    return Series(first, STEP_S, np.where(2 * known >= values.shape[1], means, np.nan))
 
 
 def runs_as_columns(
