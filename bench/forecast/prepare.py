@@ -62,6 +62,8 @@ def main(out: Path) -> None:
     write(france[["pv_w", "pv_forecast_w"]], out, "pv_france", place)
     load = france[["load_no_var_loads_w"]].rename(columns={"load_no_var_loads_w": "load_w"})
     write(load, out, "load_france", place)
+    base = read("house_france/load_base_30min_2022")
+    write(base.set_axis(["load_w"], axis=1), out, "load_france_2022", place)
 
     homes = read("homes_fontana/hourly")
     homes.index = homes.index.tz_localize("Etc/GMT+8").tz_convert("UTC")
