@@ -34,6 +34,11 @@ KEEP_RUNS = 13
 of half a day hold the weather of the hours just past, which the predictors' features look back on."""
 EXPORT_MARGIN_W = 150.0
 """Export this near its limit, or above, may have cost PV power: the limit holds to the meter's accuracy."""
+HEARD = {
+    "temp_air": "temperature_c", "ghi": "ghi_w_m2", "dni": "dni_w_m2", "dhi": "dhi_w_m2",
+    "wind_speed": "wind_m_s", "cloud_cover": "cloud_cover_percent",
+}  # fmt: skip
+"""What a weather forecast on the log may tell, by pvlib's names."""
 DIGITS = {"pv": 1, "load": 1, "price": 3}
 
 
@@ -206,17 +211,13 @@ def runs_as_columns(
     """
     if not runs:
         return None
-    sources = {
-        "temp_air": "temperature_c", "ghi": "ghi_w_m2", "dni": "dni_w_m2", "dhi": "dhi_w_m2",
-        "wind_speed": "wind_m_s", "cloud_cover": "cloud_cover_percent",
-    }  # fmt: skip
     valid, issued = [], []
-    columns: dict[str, list[FloatArray]] = {name: [] for name in sources}
+    columns: dict[str, list[FloatArray]] = {name: [] for name in HEARD}
     for run in runs:
         n, at = len(run.temperature_c), int(run.issued.timestamp())
         valid.append(int(run.start.timestamp()) + run.step_s * np.arange(n, dtype=np.int64))
         issued.append(np.full(n, at if issue_s is None else min(at, issue_s), dtype=np.int64))
-        for name, source in sources.items():
+        for name, source in HEARD.items():
             values = getattr(run, source) or (None,) * n
             columns[name].append(np.array([np.nan if v is None else v for v in values], dtype=float))
     joined = {name: np.concatenate(parts) for name, parts in columns.items()}
