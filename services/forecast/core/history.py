@@ -72,17 +72,16 @@ class Track(BaseModel):
 
         What the log has left empty since it began stays empty: it had its reasons.
         """
-        known = np.flatnonzero(~np.isnan(past.values))
+        past = past if self.own_s is None else past.between(past.start_s, self.own_s)
+        known = past.times_s[~np.isnan(past.values)]
         if not known.size:
             return
-        own, times = self.series(), past.times_s[known]
-        first, end = int(times[0]), int(times[-1]) + STEP_S
+        own, first, end = self.series(), int(known[0]), int(known[-1]) + STEP_S
         if self.values:
             first, end = min(first, own.start_s), max(end, own.end_s)
         steps = np.arange(first, end, STEP_S, dtype=np.int64)
         values = own.at(steps)
-        open_ = np.isnan(values) & (steps < (end if self.own_s is None else self.own_s))
-        values[open_] = past.at(steps[open_])
+        values = np.where(np.isnan(values), past.at(steps), values)
         self.start_s = first
         self.values = [None if np.isnan(v) else v for v in values.tolist()]
 

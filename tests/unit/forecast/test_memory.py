@@ -83,8 +83,15 @@ class TestFill:
         for step, value in ((4, 40.0), (6, 60.0)):
             track.put(START + step * 900, value)
         track.fill(quarters([1.0, NAN, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0]))
-        assert (track.start_s, track.values[:7]) == (START, [1.0, None, 3.0, 4.0, 40.0, None, 60.0])
-        assert all(value is None for value in track.values[7:])
+        assert (track.start_s, track.values) == (START, [1.0, None, 3.0, 4.0, 40.0, None, 60.0])
+
+    def test_a_newer_memory_is_added_before_the_log_begins(self) -> None:
+        track = Track()
+        track.fill(quarters([1.0, 2.0]))
+        track.fill(quarters([9.0, 9.0, 3.0]))
+        track.fill(quarters([8.0], START - 900))
+        track.fill(quarters([4.0], START + 3 * 900))
+        assert (track.start_s, track.values) == (START - 900, [8.0, 1.0, 2.0, 3.0, 4.0])
 
     def test_a_later_memory_closes_the_gap_and_keeps_what_was_known(self) -> None:
         track = Track()

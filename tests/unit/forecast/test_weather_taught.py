@@ -6,9 +6,12 @@ import io
 import json
 import zipfile
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
+from typer.testing import CliRunner
 
 from services.forecast.core.bands import Bands
 from services.forecast.core.calendar import DAY_S
@@ -18,6 +21,7 @@ from services.forecast.core.price import PricePredictor
 from services.forecast.core.pv import PvPredictor
 from services.forecast.core.registry import pack, unpack
 from services.forecast.core.series import Dataset, Series, WeatherRuns, weather_runs
+from services.forecast.train import app as train_app
 from tests.unit.forecast.made import PRAGUE, QUICK, START, load_series, price_series, pv_data
 
 DAYS = 20
@@ -60,7 +64,7 @@ def test_more_weather_than_was_learnt_from_changes_nothing(kind: str, known: tup
     own = asked(kind, content, learnt)
     for name in ("p10", "p50", "p90", "mean"):
         np.testing.assert_array_equal(getattr(house, name), getattr(own, name))
-    assert np.isfinite(house.p50).all()
+    assert np.isfinite(house.p50).all() and house.flags == own.flags
 
 
 @pytest.mark.parametrize(("learnt_s", "told_s"), [(900, 3600), (3600, 900)])
@@ -106,3 +110,23 @@ def test_what_is_there_of_the_last_seven_days_is_said() -> None:
         assert found.flags == flags and np.isfinite(found.p50).all(), gap_days
     short = model.predict(Dataset(series.between(ISSUE_S - 6 * DAY_S, ISSUE_S)), ISSUE_S, TARGET_S)
     assert short.flags == ("history-short",)
+
+
+def test_for_a_house_only_what_its_forecasts_tell_is_learnt_from(tmp_path: Path) -> None:
+    told = weather(("ghi", "temp_air"))
+    series = series_of("pv")
+    frame = pd.DataFrame({
+        "utc": pd.to_datetime(series.times_s, unit="s").strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "pv_w": series.values, "relative_humidity": 60.0, "pv_forecast_w": series.values,
+        **{name: told.columns[name][: len(series.values)] for name in ("ghi", "temp_air")},
+    })  # fmt: skip
+    data, out, site = tmp_path / "pv.csv", tmp_path / "pv.model", tmp_path / "site.json"
+    frame.to_csv(data, index=False)
+    site.write_text(json.dumps({"latitude": 50.08, "longitude": 14.43, "time_zone": "Europe/Prague"}))
+    command = ["pv", "--data", str(data), "--site", str(site), "--out", str(out)]
+    result = CliRunner().invoke(train_app, command)
+    assert result.exit_code == 0, result.output
+    learnt = unpack(out.read_bytes(), PRAGUE)
+    assert learnt.weather == (["ghi", "temp_air"], 3600)
+    found = learnt.predict(Dataset(series, told), ISSUE_S, TARGET_S)
+    assert np.isfinite(found.p50).all() and found.p50.max() > 0.0
