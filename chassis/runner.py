@@ -141,13 +141,20 @@ class Runner:
             engine.state = state
         async for entry in self.bus.read(engine.state.sequence + 1, floor):
             try:
-                engine.fold(decode(entry.subject, entry.headers, entry.body, entry.sequence))
+                event = decode(entry.subject, entry.headers, entry.body, entry.sequence)
+                await self._prepare(event)
+                engine.fold(event)
             except Exception as error:  # it was quarantined when it came first; go on as then
                 LOG.info("sequence %d is skipped again: %s", entry.sequence, error)
         for digest in self.service.needs(engine.state):
             await self._fetch(digest)
         beat = await self.bus.last_on(f"pems.{self.settings.site}.system.{name}.heartbeat")
         self.last_beat = beat.sequence if beat else 0
+
+    async def _prepare(self, event: Event) -> None:
+        """A promoted model is at hand before anything is made of it, the second time as the first."""
+        if isinstance(event.data, ModelPromoted) and self.reads_models:
+            await self._fetch(event.data.content_hash)
 
     async def _fetch(self, digest: str) -> None:
         """Have a model at hand before it is read. One that is not there, or is damaged, stays so:
@@ -193,8 +200,7 @@ class Runner:
         trigger: Event | None = None
         try:
             trigger = decode(entry.subject, entry.headers, entry.body, entry.sequence)
-            if isinstance(trigger.data, ModelPromoted) and self.reads_models:
-                await self._fetch(trigger.data.content_hash)
+            await self._prepare(trigger)
             engine.fold(trigger)
             decisions = await self._decide(trigger, raw)
             events = engine.envelop(trigger, decisions)

@@ -63,8 +63,7 @@ def main(out: Path) -> None:
     load = france[["load_no_var_loads_w"]].rename(columns={"load_no_var_loads_w": "load_w"})
     write(load, out, "load_france", place)
     base = read("house_france/load_base_30min_2022")
-    base = base[["load_no_var_loads_w"]].rename(columns={"load_no_var_loads_w": "load_w"})
-    write(base, out, "load_france_2022", place)
+    write(base.set_axis(["load_w"], axis=1), out, "load_france_2022", place)
 
     homes = read("homes_fontana/hourly")
     homes.index = homes.index.tz_localize("Etc/GMT+8").tz_convert("UTC")

@@ -9,6 +9,7 @@ import numpy as np
 from services.forecast.core.bands import IntArray
 from services.forecast.core.calendar import DAY_S, local_seconds, utc_from_local
 from services.forecast.core.first_depth import Predict, first_depth
+from services.forecast.core.history import remembered
 from services.forecast.core.place import Place
 from services.forecast.core.predictor import Predictor
 from services.forecast.core.registry import judge, pack, trained_to_s, unpack
@@ -40,12 +41,14 @@ class Verdict:
 
 
 def consider(
-    kind: str, data: Dataset, place: Place, incumbent: Predictor | None, *, full: bool = True
-) -> Verdict:
+    kind: str, data: Dataset, place: Place, incumbent: Predictor | None, *, full: bool = True,
+    with_past: bool = False,
+) -> Verdict:  # fmt: skip
     """Train a candidate on all but the last days and judge it there beside what is in use.
 
     Full: a new fit. Light: the incumbent with member weights, bands and bias renewed from its own
-    forecasts since it was trained. Without an incumbent the rival is the untrained method. Raises
+    forecasts since it was trained. Without an incumbent the rival is the untrained method. With its past, the
+    content holds the newest stretch of the series, too, for a house that has no log of it. Raises
     ValueError when the history is too short.
     """
     series = data.series
@@ -73,7 +76,8 @@ def consider(
     ours, theirs = judge(candidate, rival, data, issues)
     other = "the untrained method" if incumbent is None else "the model in use"
     return Verdict(
-        pack(candidate), f"{type(candidate).__name__}, {'full' if full else REFRESHED}",
+        pack(candidate, remembered(kind, series) if with_past else None),
+        f"{type(candidate).__name__}, {'full' if full else REFRESHED}",
         trained_to_s(candidate), ours < theirs, ours, theirs,
         f"pinball {ours:.4g} against {theirs:.4g} of {other}, {len(issues)} issues on the last "
         f"{window} days",

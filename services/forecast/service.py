@@ -29,7 +29,7 @@ from services.forecast.core.history import STEP_S, Record, place_of
 from services.forecast.core.monitor import accuracy_by_lead
 from services.forecast.core.predictor import Predictor
 from services.forecast.core.price import PricePredictor
-from services.forecast.core.registry import unpack
+from services.forecast.core.registry import past_of, unpack
 from services.forecast.core.series import Dataset
 
 LOG = logging.getLogger("pems.forecast")
@@ -51,6 +51,8 @@ class ForecastState(State):
     models: dict[str, str] = {}
     """Content hash by quantity; what lies under it is read from the store, never kept here."""
     model_events: dict[str, str] = {}
+    unread: list[str] = []
+    """Quantities whose model came into force since the last tick: what it remembers is not taken in yet."""
     waiting: list[ForecastIssued] = []
     issued: datetime | None = None
     due: bool = False
@@ -81,10 +83,14 @@ class Forecast(Service[ForecastState]):
         elif isinstance(data, ModelChecked) and data.in_force and data.quantity in KINDS:
             state.models[data.quantity] = data.content_hash
             state.model_events[data.quantity] = event.id
+            state.unread = sorted({*state.unread, data.quantity})
         elif isinstance(data, ForecastIssued):
             if int(data.start.timestamp()) % SCORED_PERIOD_S == 0:
                 state.waiting.append(data)
         elif isinstance(data, Ticked):
+            for quantity in state.unread:
+                self._recall(state, quantity, data.time)
+            state.unread = []
             state.due = _due(state, data.time)
             if state.due:
                 state.issued = data.time
@@ -110,6 +116,7 @@ class Forecast(Service[ForecastState]):
             kind = self._open(promoted.content_hash, state.site).kind
             if kind != promoted.quantity:
                 problem = f"is a model of {kind}"
+            past_of(verified(self.models, promoted.content_hash))
         except ValueError as error:
             problem = str(error)[:500]
         checked = ModelChecked(
@@ -117,6 +124,16 @@ class Forecast(Service[ForecastState]):
             in_force=not problem, problem=problem,
         )  # fmt: skip
         return Decision("system.model-checked", promoted.quantity, checked)
+
+    def _recall(self, state: ForecastState, kind: str, now: datetime) -> None:
+        """Let the record begin with what a model brought along. At a tick: who promotes knows no clock."""
+        try:
+            past = past_of(verified(self.models, state.models[kind]))
+        except ValueError as error:
+            LOG.info("%s: nothing remembered: %s", kind, error)
+            return
+        if past is not None:
+            state.record.recall(kind, past, int(now.timestamp()))
 
     def _open(self, digest: str, site: SiteConfig | None) -> Predictor:
         """A model of the store, ready to use. Opened ones are kept: a cache, no part of the state."""
@@ -199,7 +216,7 @@ def _predict(model: Predictor, data: Dataset, issue_s: int, times: IntArray) -> 
 
 def _due(state: ForecastState, now: datetime) -> bool:
     """Every full hour, once weather and prices are there to make the first."""
-    if not state.record.runs or not state.record.tracks["price"].values or state.site is None:
+    if not state.record.runs or not state.price_event or state.site is None:
         return False
     if state.issued is None:
         return True

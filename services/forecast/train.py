@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -15,6 +16,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from chassis.models import FolderStore, name_of
 from services.forecast.core.calendar import DAY_S
+from services.forecast.core.history import HEARD
 from services.forecast.core.place import Place
 from services.forecast.core.predictor import Predictor
 from services.forecast.core.registry import Decision, Registry
@@ -59,7 +61,7 @@ def _for_a_house(kind: str, data: Path, site: Path | None, out: Path, as_json: b
     """A model trained and judged as a house does it, written for `pems model promote`."""
     place = read_place(site)
     with _waiting(f"training {kind}"):
-        verdict = consider(kind, read_dataset(data, kind, place), place, None)
+        verdict = consider(kind, _heard(read_dataset(data, kind, place)), place, None, with_past=True)
     out.write_bytes(verdict.content)
     if as_json:
         typer.echo(json.dumps({
@@ -71,6 +73,14 @@ def _for_a_house(kind: str, data: Path, site: Path | None, out: Path, as_json: b
     advice = "better" if verdict.better else "no better: leave it"
     Console().print(f"{kind} model {name_of(verdict.content)[:12]} written to {out}: {advice}")
     Console().print(verdict.reason)
+
+
+def _heard(data: Dataset) -> Dataset:
+    """Without weather that no house's forecast tells: a model that learnt from it would be silent there."""
+    if data.weather is None:
+        return data
+    told = {name: values for name, values in data.weather.columns.items() if name in HEARD}
+    return replace(data, weather=replace(data.weather, columns=told) if told else None)
 
 
 @contextmanager

@@ -6,6 +6,9 @@ bounds. Values are means by quarter hour; a quarter without a usable sample stay
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
+
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
@@ -31,6 +34,11 @@ KEEP_RUNS = 13
 of half a day hold the weather of the hours just past, which the predictors' features look back on."""
 EXPORT_MARGIN_W = 150.0
 """Export this near its limit, or above, may have cost PV power: the limit holds to the meter's accuracy."""
+HEARD = {
+    "temp_air": "temperature_c", "ghi": "ghi_w_m2", "dni": "dni_w_m2", "dhi": "dhi_w_m2",
+    "wind_speed": "wind_m_s", "cloud_cover": "cloud_cover_percent",
+}  # fmt: skip
+"""What a weather forecast on the log may tell, by pvlib's names."""
 DIGITS = {"pv": 1, "load": 1, "price": 3}
 
 
@@ -41,6 +49,8 @@ class Track(BaseModel):
 
     start_s: int = 0
     values: list[float | None] = []
+    own_s: int | None = None
+    """Where the house's own log begins; before it stands what a model brought along."""
 
     def put(self, slot_s: int, value: float, keep_s: int | None = None) -> None:
         """Set the value of a step; steps in between stay empty, what is older than ``keep_s`` goes."""
@@ -49,12 +59,31 @@ class Track(BaseModel):
         index = (slot_s - self.start_s) // STEP_S
         if index < 0:
             return  # older than everything that is kept
+        self.own_s = slot_s if self.own_s is None else min(self.own_s, slot_s)
         self.values.extend([None] * (index + 1 - len(self.values)))
         self.values[index] = value
         if keep_s is not None and len(self.values) > keep_s // STEP_S:
             drop = len(self.values) - keep_s // STEP_S
             del self.values[:drop]
             self.start_s += drop * STEP_S
+
+    def fill(self, past: Series) -> None:
+        """Take in quarter hours of the time before the house's own log; what is known already stays.
+
+        What the log has left empty since it began stays empty: it had its reasons.
+        """
+        past = past if self.own_s is None else past.between(past.start_s, self.own_s)
+        known = past.times_s[~np.isnan(past.values)]
+        if not known.size:
+            return
+        own, first, end = self.series(), int(known[0]), int(known[-1]) + STEP_S
+        if self.values:
+            first, end = min(first, own.start_s), max(end, own.end_s)
+        steps = np.arange(first, end, STEP_S, dtype=np.int64)
+        values = own.at(steps)
+        values = np.where(np.isnan(values), past.at(steps), values)
+        self.start_s = first
+        self.values = [None if np.isnan(v) else v for v in values.tolist()]
 
     def series(self) -> Series:
         """The same as arrays, NaN where empty."""
@@ -144,9 +173,32 @@ class Record(BaseModel):
     def _put(self, kind: str, slot: int, value: float, bounded: bool) -> None:
         self.tracks[kind].put(slot, round(value, DIGITS[kind]), KEEP_S[kind] if bounded else None)
 
+    def recall(self, kind: str, past: Series, now_s: int) -> None:
+        """Fill the time before the house's own log with what a model brought (`remembered`).
+
+        Nothing that is too old to be kept, and nothing of the future: a model may have been learnt in another
+        house, or in a later run of a simulated one.
+        """
+        kept = past.between(now_s - KEEP_S[kind], now_s)
+        self.tracks[kind].fill(replace(kept, values=np.round(kept.values, DIGITS[kind])))
+
     def dataset(self, kind: str, issue_s: int | None = None) -> Dataset:
         """The series of a kind with the weather. With an issue, every run heard of counts as known by then."""
         return Dataset(self.tracks[kind].series(), runs_as_columns(self.runs, issue_s))
+
+
+def remembered(kind: str, series: Series) -> Series:
+    """The last stretch of a series, as long as a `Record` keeps it, in quarter hours as one holds them.
+
+    A step that is longer is the mean of all its quarters; a quarter of which less than half is known is NaN.
+    """
+    part_s = math.gcd(STEP_S, series.step_s, series.start_s)
+    first = max(series.start_s, series.end_s - KEEP_S[kind]) // STEP_S * STEP_S
+    parts = np.arange(first, -(-series.end_s // STEP_S) * STEP_S, part_s, dtype=np.int64)
+    values = series.at(parts).reshape(-1, STEP_S // part_s)
+    known = (~np.isnan(values)).sum(axis=1)
+    means = np.nansum(values, axis=1) / np.maximum(known, 1)
+    return Series(first, STEP_S, np.where(2 * known >= values.shape[1], means, np.nan))
 
 
 def runs_as_columns(
@@ -158,17 +210,13 @@ def runs_as_columns(
     """
     if not runs:
         return None
-    sources = {
-        "temp_air": "temperature_c", "ghi": "ghi_w_m2", "dni": "dni_w_m2", "dhi": "dhi_w_m2",
-        "wind_speed": "wind_m_s", "cloud_cover": "cloud_cover_percent",
-    }  # fmt: skip
     valid, issued = [], []
-    columns: dict[str, list[FloatArray]] = {name: [] for name in sources}
+    columns: dict[str, list[FloatArray]] = {name: [] for name in HEARD}
     for run in runs:
         n, at = len(run.temperature_c), int(run.issued.timestamp())
         valid.append(int(run.start.timestamp()) + run.step_s * np.arange(n, dtype=np.int64))
         issued.append(np.full(n, at if issue_s is None else min(at, issue_s), dtype=np.int64))
-        for name, source in sources.items():
+        for name, source in HEARD.items():
             values = getattr(run, source) or (None,) * n
             columns[name].append(np.array([np.nan if v is None else v for v in values], dtype=float))
     joined = {name: np.concatenate(parts) for name, parts in columns.items()}

@@ -27,6 +27,8 @@ LEVEL_TRUST = 0.7
 GLITCH_W, GLITCH_TIMES = 50_000.0, 20.0
 """A step above both is a glitch; the second is in what 99 of 100 steps stay under, so a factory is none."""
 NEGATIVE_SHARE = 0.01
+KNOWN_ENOUGH = 0.8
+"""Of the last seven days; less is flagged."""
 LEAF_ROWS = 10
 """Fewest rows in a leaf of the forest: what people do is noise to a larger part than clouds are."""
 
@@ -161,7 +163,7 @@ class LoadPredictor(Metered):
         return Features(
             names, x, linear, scale, slot=wall_hour, group=wall_hour // 6, base=base,
             dark=np.zeros(len(target_s), dtype=np.bool_), widen=np.ones(len(target_s)),
-            flags=("history-short",) if len(data.series.values) * data.series.step_s < 7 * DAY_S else (),
+            flags=_flags(data.series, int(issue_s.max())),
         )  # fmt: skip
 
     def _temperature(
@@ -193,6 +195,15 @@ class LoadPredictor(Metered):
         known = data.series.values[~np.isnan(data.series.values)]
         lowest = float(np.quantile(known, NEGATIVE_SHARE)) if len(known) else 0.0
         return np.maximum(values, min(lowest, 0.0))
+
+
+def _flags(series: Series, issue_s: int) -> tuple[str, ...]:
+    """How much of the last seven days is there, whatever came before them."""
+    week = series.between(issue_s - 7 * DAY_S, issue_s)
+    known = (~np.isnan(week.values)).sum() * series.step_s
+    if issue_s - series.start_s < 7 * DAY_S:
+        return ("history-short",)
+    return ("history-gaps",) if known < KNOWN_ENOUGH * 7 * DAY_S else ()
 
 
 def special_days(data: Dataset, time_zone: str) -> dict[str, IntArray]:

@@ -75,6 +75,8 @@ class Predictor(ABC):
         self.line: LinearQuantiles | None = None
         self.woods: list[QuantileForest] = []
         self.metadata: ModelMetadata | None = None
+        self.weather: tuple[list[str], int] | None = None
+        """Columns and step (s) of the weather learnt from; None: nobody wrote them down."""
         self.pending: list[_Pending] = []
         self.bias = 1.0
         self.correlation_h: float | None = None
@@ -147,6 +149,8 @@ class Predictor(ABC):
         ValueError
             when fewer than FEWEST_DAYS days of targets are known.
         """
+        told = data.weather
+        self.weather = ([], 0) if told is None else (sorted(told.columns), told.step_s)
         self.prepare(data)
         issue, target = self.training_rows(data, issue_phase_s)
         days = len(np.unique(target // DAY_S))
@@ -184,7 +188,7 @@ class Predictor(ABC):
         """
         if self.combination is None:
             raise ValueError(f"{self.kind}: not trained; call train or load first")
-        past = data.before(issue_s, self.history_days)
+        past = self._as_taught(data.before(issue_s, self.history_days))
         issue = np.full(len(target_s), issue_s, dtype=np.int64)
         table = self.features(past, issue, target_s)
         members = self._members(table)
@@ -235,6 +239,13 @@ class Predictor(ABC):
             if self.bias_days:
                 self.bias = recent_bias(self.memory, self.combination, self.bias_days)
                 self.bias **= 1.0 if prior is None else 1.0 - prior.share
+
+    def _as_taught(self, data: Dataset) -> Dataset:
+        """Without weather that it has not learnt from: a past may hold less of it than a forecast tells."""
+        if data.weather is None or self.weather is None:
+            return data
+        told = {name: v for name, v in data.weather.columns.items() if name in self.weather[0]}
+        return replace(data, weather=replace(data.weather, columns=told) if told else None)
 
     def importance(self) -> dict[str, float]:
         """Share of the gain by feature over all boosted members, largest first."""
@@ -355,7 +366,7 @@ class Predictor(ABC):
             "metadata": asdict(self.metadata), "constants": self.constants(), "combination": combination,
             "lead_s": self.lead_s, "bias": self.bias, "correlation_h": self.correlation_h,
             "boosts": len(self.boosts), "linear": self.line is not None,
-            "forests": len(self.woods),
+            "forests": len(self.woods), "weather": self.weather,
         }  # fmt: skip
         files["model.json"] = json.dumps(head, indent=1, sort_keys=True).encode() + b"\n"
         buffer = io.BytesIO()
@@ -379,6 +390,9 @@ class Predictor(ABC):
         self.parameters = dict(metadata.parameters)
         self.bias = float(head["bias"])
         self.correlation_h = head["correlation_h"]
+        if head.get("weather") is not None:  # models of before do not say it
+            columns, step_s = head["weather"]
+            self.weather = (list(columns), int(step_s))
         self.restore(head["constants"])
         self.boosts = [BoostedQuantiles() for _ in range(head["boosts"])]
         for index, boost in enumerate(self.boosts):

@@ -29,7 +29,7 @@ from services.forecast.core.pv_site import (
     unusual_days,
 )
 from services.forecast.core.pv_weather import others_columns, weather_columns
-from services.forecast.core.series import Dataset, Series
+from services.forecast.core.series import Dataset, Series, WeatherRuns
 from services.forecast.core.solar import Location, SunPath, sun_path
 from services.forecast.core.weather import Weather, check_weather, irradiance
 
@@ -230,7 +230,7 @@ class PvPredictor(Metered):
         widen = np.ones(n)
         if data.weather is not None:
             line += weather_columns(
-                columns, data.weather, issue_s, target_s, step_s, clear,
+                columns, data.weather, issue_s, target_s, step_s, self._near_s(data.weather), clear,
                 lambda times: self._clear_at(times, step_s), self.capacity_w,
             )  # fmt: skip
             physics = self.physics(data, issue_s, target_s, sun)
@@ -271,6 +271,9 @@ class PvPredictor(Metered):
             dark=dark, widen=widen, flags=flags,
         )  # fmt: skip
 
+    def _near_s(self, weather: WeatherRuns) -> int:
+        return weather.step_s if self.weather is None else self.weather[1]
+
     def _clear_power(self, sun: SunPath | None) -> FloatArray | None:
         arrays = self.arrays()
         if sun is None or not arrays:
@@ -287,8 +290,9 @@ class PvPredictor(Metered):
         # What was forecast for the past before the day of each step began.
         past: dict[str, FloatArray] = {}
         others_columns(
-            past, weather, times // DAY_S * DAY_S, times, data.series.step_s, self.capacity_w
-        )
+            past, weather, times // DAY_S * DAY_S, times, data.series.step_s, self._near_s(weather),
+            self.capacity_w,
+        )  # fmt: skip
         clear = self._clear_power(self._past_sun(data.series))
         if clear is not None:
             past["clear_power"] = clear / self.capacity_w

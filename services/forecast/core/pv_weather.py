@@ -15,9 +15,12 @@ THIN_KG_M2 = 0.005
 
 def weather_columns(
     columns: dict[str, FloatArray], weather: WeatherRuns, issue_s: IntArray, target_s: IntArray,
-    step_s: int, clear: FloatArray, clear_at: Callable[[IntArray], FloatArray], capacity_w: float,
+    step_s: int, near_s: int, clear: FloatArray, clear_at: Callable[[IntArray], FloatArray], capacity_w: float,
 ) -> list[str]:  # fmt: skip
-    """Weather at the target and around it; returns the names the linear member takes."""
+    """Weather at the target and around it; returns the names the linear member takes.
+
+    `near_s`: what else within the hour is looked at, the step of the weather that was learnt from.
+    """
     line: list[str] = []
 
     def seen(name: str, hours: float = 0.0) -> FloatArray:
@@ -32,9 +35,9 @@ def weather_columns(
         for hours in (-3, -2, -1, 1, 2, 3):
             columns[f"ghi_{hours:+d}h"] = seen("ghi", hours)
         columns["ghi_3h"] = around("ghi", (-1, 0, 1))
-        if weather.step_s < 3600:
-            columns["ghi_before"] = seen("ghi", -weather.step_s / 3600)
-            columns["ghi_after"] = seen("ghi", weather.step_s / 3600)
+        if near_s < 3600:
+            columns["ghi_before"] = seen("ghi", -near_s / 3600)
+            columns["ghi_after"] = seen("ghi", near_s / 3600)
         line += ["ghi", "ghi_-1h", "ghi_+1h"]
         if not np.isnan(clear).all():
             clearness = np.where(clear > 25, columns["ghi"] / np.maximum(clear, 25.0), np.nan)
@@ -87,13 +90,13 @@ def weather_columns(
         if name in have:
             columns[name] = seen(name)
     if "pv_forecast_w" in have:
-        line += others_columns(columns, weather, issue_s, target_s, step_s, capacity_w)
+        line += others_columns(columns, weather, issue_s, target_s, step_s, near_s, capacity_w)
     return line
 
 
 def others_columns(
     columns: dict[str, FloatArray], weather: WeatherRuns, issue_s: IntArray, target_s: IntArray,
-    step_s: int, capacity_w: float,
+    step_s: int, near_s: int, capacity_w: float,
 ) -> list[str]:  # fmt: skip
     """Somebody else's forecast at the target and around it; returns the names the linear member takes."""
 
@@ -104,9 +107,9 @@ def others_columns(
     columns["others"] = np.maximum(seen(0), 0.0)
     for hours in (-2, -1, 1, 2):
         columns[f"others_{hours:+d}h"] = seen(hours)
-    if weather.step_s < 3600:
-        columns["others_before"] = seen(-weather.step_s / 3600)
-        columns["others_after"] = seen(weather.step_s / 3600)
+    if near_s < 3600:
+        columns["others_before"] = seen(-near_s / 3600)
+        columns["others_after"] = seen(near_s / 3600)
     day = np.stack([seen(h) for h in (-6, -4, -2, 0, 2, 4, 6)])
     columns["others_day"] = np.asarray(np.nanmean(day, axis=0))
     return ["others", "others_-1h", "others_+1h", "others_day"]

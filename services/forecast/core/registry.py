@@ -13,11 +13,15 @@ import numpy as np
 
 from services.forecast.core.bands import FloatArray, IntArray
 from services.forecast.core.first_depth import Predict
+from services.forecast.core.history import STEP_S
 from services.forecast.core.place import Place
 from services.forecast.core.predictor import Predictor
 from services.forecast.core.rolling import make_predictor
 from services.forecast.core.scores import pinball
-from services.forecast.core.series import Dataset
+from services.forecast.core.series import Dataset, Series
+
+PAST = "past.npz"
+"""The part of a packed model that is no part of the model: the last stretch of what it forecasts."""
 
 
 @dataclass(frozen=True)
@@ -129,11 +133,19 @@ def trained_to_s(predictor: Predictor) -> int:
     return int(np.datetime64(predictor.metadata.trained_to.rstrip("Z"), "s").astype(int))
 
 
-def pack(predictor: Predictor) -> bytes:
-    """A trained model as one file: a zip of its parts without a date, so that a model has one hash."""
+def pack(predictor: Predictor, past: Series | None = None) -> bytes:
+    """A trained model as one file: a zip of its parts without a date, so that a model has one hash.
+
+    `past`: what a house that has no log yet is to know beside it (`history.remembered`).
+    """
+    files = predictor.save()
+    if past is not None:
+        stretch = io.BytesIO()
+        np.savez(stretch, start_s=past.start_s, step_s=past.step_s, values=past.values.astype("<f4"))
+        files[PAST] = stretch.getvalue()
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
-        for name, content in sorted(predictor.save().items()):
+        for name, content in sorted(files.items()):
             part = zipfile.ZipInfo(name)
             part.create_system = 3
             archive.writestr(part, content, zipfile.ZIP_DEFLATED)
@@ -151,6 +163,22 @@ def unpack(content: bytes, place: Place) -> Predictor:
     predictor = make_predictor(kind, place, 0)
     predictor.load(files)
     return predictor
+
+
+def past_of(content: bytes) -> Series | None:
+    """What `pack` put beside a model, None where it brings nothing; raises ValueError when it is damaged."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            if PAST not in archive.namelist():
+                return None
+            with np.load(io.BytesIO(archive.read(PAST)), allow_pickle=False) as found:
+                start_s, step_s = int(found["start_s"]), int(found["step_s"])
+                values = found["values"].astype(np.float64)
+    except (zipfile.BadZipFile, KeyError, TypeError, EOFError, OSError, ValueError) as error:
+        raise ValueError(f"what the model remembers cannot be read: {error!r}") from error
+    if step_s != STEP_S or start_s % STEP_S or values.ndim != 1:
+        raise ValueError(f"what the model remembers is not in steps of {STEP_S} s")
+    return Series(start_s, step_s, np.where(np.isfinite(values), values, np.nan))
 
 
 def _losses(predict: Predict, data: Dataset, issues_s: IntArray) -> FloatArray:

@@ -367,7 +367,8 @@ def test_a_model_for_a_house_is_judged_as_there_and_can_be_promoted(tmp_path: Pa
     result = CliRunner().invoke(train_app, [*arguments, "--json"])
     assert result.exit_code == 0, result.output
     said = json.loads(result.output)
-    verdict = consider("load", read_dataset(data, "load", read_place(site)), read_place(site), None)
+    place = read_place(site)
+    verdict = consider("load", read_dataset(data, "load", place), place, None, with_past=True)
     assert out.read_bytes() == verdict.content
     assert said["model"] == name_of(out.read_bytes())
     assert (said["better"], said["untrained_loss"]) == (verdict.better, verdict.incumbent_loss)
