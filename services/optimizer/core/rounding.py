@@ -26,12 +26,13 @@ def round_relays(
     padded = PaddedHouse.of(house)
     shape = len(house.rooms), house.steps
     relays = np.zeros(shape)
-    fixed: Ints = np.reshape([room.relay_fixed for room in house.rooms], shape)
-    duty: Flags = np.reshape([room.duty_step for room in house.rooms], shape)
-    holds: Ints = np.reshape(
+    # dtypes are named for houses without rooms
+    fixed = np.array([room.relay_fixed for room in house.rooms], dtype=np.int64).reshape(shape)
+    duty = np.array([room.duty_step for room in house.rooms], dtype=np.bool_).reshape(shape)
+    holds = np.array(
         [[room.min_off_steps for room in house.rooms], [room.min_on_steps for room in house.rooms]],
-        (2, *shape),
-    )
+        dtype=np.int64,
+    ).reshape(2, *shape)
     cut = np.stack([_would_be_cut(fixed, holds[state], state) for state in range(2)])
     state = padded.start.copy()
     on = np.array([room.initial_on for room in house.rooms], dtype=np.int64)
