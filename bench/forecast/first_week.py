@@ -20,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
+from bench.forecast.scores import HOMES
 from services.forecast.core.bands import FloatArray
 from services.forecast.core.calendar import DAY_S, local_seconds, utc_from_local
 from services.forecast.core.first_depth import first_depth
@@ -34,7 +35,6 @@ from services.forecast.files import read_dataset, read_place
 from services.forecast.retrain import consider
 from services.forecast.service import STEPS, _predict
 
-HOMES = ("b2", "b5", "b9", "b11", "b13")
 CASES = {
     "load_france_2022": ("2022-08-10", "2022-10-05", "2022-12-15", "2023-02-01"),
     "load_france": ("2024-07-10", "2024-09-10"),

@@ -89,14 +89,13 @@ def _one_node(
     if not grids_follow(decay, rules["min_off_steps"], rules["min_on_steps"]):
         return None
     # the air's price is linear in the relays: what a kelvin at the end of each step brings until the end
-    worth = np.zeros(steps + 1)
-    for step in range(steps - 1, -1, -1):
-        later = decay[step + 1] * worth[step + 1] if step + 1 < steps else 0.0
-        worth[step] = pricer.linear[step] + later
+    worth = pricer.linear.copy()
+    for step in range(steps - 2, -1, -1):
+        worth[step] += decay[step + 1] * worth[step + 1]
     off = frozen.track(np.zeros(steps, dtype=np.int64))
     found = price_room(
         replace(one_node_pricing(room, steps), drift_k=frozen.drift[:, 0].copy()),
-        on_cost + worth[:-1] * room.heat_k[:steps, 0],
+        on_cost + worth * room.heat_k[:steps, 0],
         end_slope_eur_per_k=float(pricer.ends(end_slope)[0][0]),
         gap_fraction=GAP_FRACTION[1], guess=guess.relay, scratch=scratch,
     )
