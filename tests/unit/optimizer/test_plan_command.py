@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 from bench.planner.instances import make_house, with_scenarios
 from contracts.planning import Plan
 from pems.commands_models import app
+from pems.why import _quality
 from services.optimizer.core import lp_rung, planner
 
 HOUSE = make_house(2, (1800,) * 24, ev=False)
@@ -36,6 +37,20 @@ def test_the_cost_is_what_the_bound_bounds(tmp_path):
     assert f"{made.expected_cost_eur:.3f} EUR, over all scenarios" in text
     assert f"{made.cost.total_eur:.3f} EUR" not in text
     assert "independent check passed" in text
+
+
+def test_rooms_that_warm_each_other_have_two_gaps_and_each_is_named(tmp_path):
+    problem = make_house(2, (1800,) * 24, ev=False, coupled=True)
+    made = planner.plan(problem)
+    code, text = said(written(tmp_path / "p.json", problem.model_dump_json().encode()))
+    assert code == 0, text
+    assert f"gap {made.gap_fraction:.3%} certificate" in text
+    assert f"gap while neighbours stay as planned {made.frozen_gap_fraction:.3%}" in text
+    within = f"within {made.gap_fraction:.2%} of the best ({made.frozen_gap_fraction:.2%} while neighbours"
+    assert within in _quality(made)
+    code, text = said(written(tmp_path / "p.json", HOUSE.model_dump_json().encode()))
+    assert code == 0, text
+    assert "neighbours" not in text + _quality(planner.plan(HOUSE))
 
 
 def test_a_fall_down_the_ladder_is_said_with_its_reason(tmp_path, monkeypatch):
